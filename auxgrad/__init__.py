@@ -1,0 +1,39 @@
+"""Train networks with a censored auxiliary loss.
+
+`censor` combines gradients, `AuxiliaryModel` trains any Keras network with them, `WeightDecay` and
+`AuxiliaryLoss` say where the auxiliary direction comes from. `python -m auxgrad.train` runs the
+experiment that ships with the package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from auxgrad.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
+    from auxgrad.censoring import censor
+    from auxgrad.model import AuxiliaryModel
+
+__version__ = "0.1.0"
+
+__all__ = ["Auxiliary", "AuxiliaryLoss", "AuxiliaryModel", "WeightDecay", "censor"]
+
+_HOME = {
+    "Auxiliary": "auxgrad.auxiliaries",
+    "AuxiliaryLoss": "auxgrad.auxiliaries",
+    "AuxiliaryModel": "auxgrad.model",
+    "WeightDecay": "auxgrad.auxiliaries",
+    "censor": "auxgrad.censoring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, because the command line must not pay for TensorFlow to say that a value is wrong.
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'auxgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

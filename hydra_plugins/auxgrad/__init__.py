@@ -1,0 +1,1 @@
+"""What Hydra must find by name. Every Hydra program imports this: no TensorFlow, no MLflow here."""
