@@ -1,0 +1,305 @@
+"""A Keras model whose training step censors the auxiliary direction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from auxgrad.auxiliaries import Auxiliary, WeightDecay
+from auxgrad.censoring import (
+    censor_with,
+    is_usable,
+    multitask,
+    per_variable_products,
+    rule_of,
+    single_task,
+)
+
+Directions = Sequence[tf.Tensor | None]
+
+
+@keras.saving.register_keras_serializable("auxgrad")
+class AuxiliaryModel(keras.Model):
+    r"""Trains a network on its primary loss with a censored auxiliary direction.
+
+    At every step, with g the gradient of the compiled loss and u the auxiliary direction:
+
+        v_t = (1 − alpha)·v_{t−1} + alpha·g_t            (v = g when alpha = 1)
+        coupled:    the optimizer gets g + lam·(a·u + b·v)
+        decoupled:  the optimizer steps with g, then θ ← θ − learning_rate·lam·(a·u + b·v)
+
+    (a, b) depends on the mode, see `auxgrad.censoring`; whether it is coupled is up to `auxiliary`.
+    `compile`, `fit`, `train_on_batch`, `evaluate`, `predict` and `save` are those of Keras.
+
+    Args:
+        network: any Keras model; `compile(loss=...)` is its primary loss.
+        auxiliary: `WeightDecay()` (default) or `AuxiliaryLoss(...)`.
+        mode: one of `auxgrad.censoring.MODES`.
+        lam: weight of the auxiliary direction, finite and >= 0; can be assigned during training.
+        alpha: share of the newest primary gradient in the reference, in (0, 1].
+        overall: one (a, b) for all variables instead of one each.
+        start: "zero" begins the moving average at v_0 = 0, "first" at v_1 = g_1.
+
+    Raises:
+        ValueError: an argument out of range; at `compile`, an optimizer that scales the loss or
+            accumulates gradients, since either would censor against something else than g.
+
+    >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model = AuxiliaryModel(network, mode="Orthogonal", lam=10.0)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> history = model.fit(tf.ones((8, 4)), tf.ones((8, 1)), epochs=2, verbose=0)
+    >>> sorted(history.history)
+    ['loss']
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        auxiliary: Auxiliary | None = None,
+        mode: str = "Projection",
+        lam: float = 100.0,
+        alpha: float = 0.01,
+        overall: bool = False,
+        start: str = "zero",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._rule = rule_of(mode)
+        if not 0 < alpha <= 1:
+            raise ValueError(f"alpha={alpha!r}: must be a number in (0, 1]")
+        if start not in ("zero", "first"):
+            raise ValueError(f"start={start!r}: must be 'zero' or 'first'")
+        self.network = network
+        self.auxiliary = WeightDecay() if auxiliary is None else auxiliary
+        self.mode = mode
+        self.alpha = float(alpha)
+        self.overall = bool(overall)
+        self.start = start
+        # Plain tf.Variables are no part of the model's weights: not saved, not restored.
+        self._lam = tf.Variable(0.0, trainable=False, name="lam")
+        self.lam = lam
+        self._batch_loss = tf.Variable(math.nan, trainable=False, name="batch_loss")
+        self._ignores_auxiliary = self._rule is single_task
+        self._averages: list[keras.Variable] = []
+        if network.built:
+            self._build_state()
+            self.built = True
+
+    @property
+    def lam(self) -> float:
+        """Weight of the auxiliary direction."""
+        return float(self._lam)
+
+    @lam.setter
+    def lam(self, value: float) -> None:
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"lam={value!r}: must be a finite number >= 0")
+        self._lam.assign(value)
+
+    @property
+    def batch_loss(self) -> tf.Tensor:
+        """Primary loss of the last training batch alone (`fit` shows the mean since the epoch began)."""
+        return self._batch_loss.read_value()
+
+    def build(self, input_shape: Any) -> None:
+        if not self.network.built:
+            self.network.build(input_shape)
+        self._build_state()
+        self.built = True
+
+    def _build_state(self) -> None:
+        variables = self.network.trainable_variables
+        self._slot_of = {variable.path: slot for slot, variable in enumerate(variables)}
+        if self.alpha < 1 and self._rule not in (single_task, multitask):
+            self._averages = [
+                self.add_weight(
+                    shape=variable.shape,
+                    dtype=variable.dtype,
+                    initializer="zeros",
+                    trainable=False,
+                    name=f"average_{i}",
+                )
+                for i, variable in enumerate(variables)
+            ]
+            self._averaged_steps = self.add_weight(
+                shape=(), dtype="int32", initializer="zeros", trainable=False, name="averaged_steps"
+            )
+        # For each variable and, last, overall: summed cosine, steps with conflict, steps counted.
+        self._statistics = tf.Variable(tf.zeros((len(variables) + 1, 3)), trainable=False)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return self.network(inputs, training=training)
+
+    def compile(self, *args: Any, jit_compile: bool | str = "auto", **kwargs: Any) -> None:
+        """As `keras.Model.compile`; `jit_compile=False` keeps XLA out of the censoring and update.
+
+        Only that part is compiled by XLA, which has no sparse products.
+        """
+        super().compile(*args, jit_compile=False, **kwargs)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            raise ValueError("optimizer: must not scale the loss; use the policy mixed_bfloat16")
+        if self.optimizer.gradient_accumulation_steps:
+            raise ValueError("optimizer: gradient_accumulation_steps must be None")
+        self._jit_update = bool(jit_compile)
+        self._compiled_update: Any = None
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        return config and {**config, "jit_compile": self._jit_update}
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            raise ValueError("AuxiliaryModel trains on one device: it censors whole gradients")
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        variables = self.trainable_variables
+        with tf.GradientTape(persistent=self.auxiliary.coupled) as tape:
+            y_pred = self(x, training=True)
+            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            forward = None if self._ignores_auxiliary else self.auxiliary.forward(x, y, y_pred)
+        values = [variable.value for variable in variables]
+        primary = _dense(tape.gradient(loss, values))
+        if self._ignores_auxiliary:
+            auxiliary = _dense([None] * len(variables))
+        else:
+            auxiliary = _dense(self.auxiliary.direction(forward, tape, variables))
+
+        if not self.optimizer.built:
+            with tf.init_scope():
+                self.optimizer.build(variables)
+        self._update_function()(primary, auxiliary)
+        self._batch_loss.assign(tf.cast(loss, tf.float32))
+        batch_size = tf.shape(tf.nest.flatten(x)[0])[0]
+        self._loss_tracker.update_state(loss, sample_weight=batch_size)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _update_function(self) -> Any:
+        if self.run_eagerly:
+            return self._update
+        if self._compiled_update is None:
+            self._compiled_update = tf.function(
+                self._update, jit_compile=self._jit_update, autograph=False
+            )
+        return self._compiled_update
+
+    def _update(self, primary: Directions, auxiliary: Directions) -> None:
+        """One step of the optimizer and the auxiliary direction: all that follows the gradients."""
+        variables = self.trainable_variables
+        learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        if self._ignores_auxiliary:
+            self._apply(primary, variables)
+            return
+        reference = self._reference(primary)
+        scalars = per_variable_products(auxiliary, reference)
+        self._count(scalars)
+        censored = censor_with(scalars, auxiliary, reference, self.mode, self.overall)
+        if self.auxiliary.coupled:
+            self._apply(
+                [_add(g, self._lam, c) for g, c in zip(primary, censored, strict=True)], variables
+            )
+            return
+        self._apply(primary, variables)
+        for variable, direction in zip(variables, censored, strict=True):
+            if direction is not None:
+                rate = tf.cast(learning_rate * self._lam, direction.dtype)
+                variable.assign_sub(rate * direction)
+                if variable.constraint is not None:
+                    variable.assign(variable.constraint(variable))
+
+    def _apply(self, gradients: Directions, variables: Sequence[keras.Variable]) -> None:
+        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        self.optimizer.apply_gradients(pairs)
+
+    def _reference(self, primary: Directions) -> Directions:
+        if not self._averages:
+            return primary
+        alpha = tf.constant(self.alpha)
+        if self.start == "first":
+            alpha = tf.where(self._averaged_steps.value == 0, 1.0, alpha)
+            self._averaged_steps.assign_add(1)
+        reference: list[tf.Tensor | None] = []
+        for slot, g in zip(self._slots(), primary, strict=True):
+            if g is None:
+                reference.append(None)
+                continue
+            share = tf.cast(alpha, g.dtype)
+            average = (1 - share) * self._averages[slot].value + share * g
+            self._averages[slot].assign(average)
+            reference.append(average)
+        return reference
+
+    def _slots(self) -> list[int]:
+        """Rank of each trainable variable among those that were trainable when the model was built."""
+        try:
+            return [self._slot_of[variable.path] for variable in self.trainable_variables]
+        except KeyError as error:
+            raise ValueError(
+                f"variable {error} has become trainable since the AuxiliaryModel was built: "
+                "make a new AuxiliaryModel of the network"
+            ) from None
+
+    def _count(self, scalars: tf.Tensor) -> None:
+        rows = [tf.zeros((3,))] * len(self._slot_of)
+        for slot, row in zip(self._slots(), tf.unstack(scalars), strict=True):
+            rows[slot] = row
+        d, U, V = tf.unstack(tf.stack([*rows, tf.reduce_sum(scalars, axis=0)]), axis=1)
+        usable = is_usable(U) & is_usable(V)
+        norms = tf.where(usable, tf.sqrt(U) * tf.sqrt(V), 1.0)
+        cosine = tf.where(usable, d / norms, 0.0)
+        conflict = tf.cast(usable & (d < 0), tf.float32)
+        self._statistics.assign_add(tf.stack([cosine, conflict, tf.cast(usable, tf.float32)], axis=1))
+
+    def censoring_statistics(self) -> dict[str, float]:
+        """How the auxiliary direction u stood to the reference v since the last reset.
+
+        Returns:
+            "cosine/<variable>", the mean of ⟨u, v⟩ / (‖u‖·‖v‖), and "conflict/<variable>", the share
+            of steps with ⟨u, v⟩ < 0, for each variable and "overall" (scalars summed over variables).
+            Steps in which u or v is zero do not count; without any other, the entry is left out.
+            Always empty in mode SingleTask, which computes no auxiliary direction.
+        """
+        statistics: dict[str, float] = {}
+        names = [*("/".join(path.split("/")[-2:]) for path in self._slot_of), "overall"]
+        for name, (cosine, conflict, steps) in zip(names, self._statistics.numpy(), strict=True):
+            if steps:
+                statistics[f"cosine/{name}"] = float(cosine / steps)
+                statistics[f"conflict/{name}"] = float(conflict / steps)
+        return statistics
+
+    def reset_censoring_statistics(self) -> None:
+        """Forgets all that `censoring_statistics` has counted."""
+        self._statistics.assign(tf.zeros_like(self._statistics))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "network": keras.saving.serialize_keras_object(self.network),
+            "auxiliary": keras.saving.serialize_keras_object(self.auxiliary),
+            "mode": self.mode,
+            "lam": self.lam,
+            "alpha": self.alpha,
+            "overall": self.overall,
+            "start": self.start,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AuxiliaryModel:
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("network", "auxiliary")
+        }
+        return cls(**{**config, **parts})
+
+
+def _dense(gradients: Sequence[Any]) -> Directions:
+    return [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+def _add(gradient: tf.Tensor | None, lam: tf.Tensor, censored: tf.Tensor | None) -> tf.Tensor | None:
+    if censored is None:
+        return gradient
+    weighted = tf.cast(lam, censored.dtype) * censored
+    return weighted if gradient is None else gradient + weighted

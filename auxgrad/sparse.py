@@ -1,0 +1,49 @@
+"""A dense layer whose input is a sparse matrix, such as multi-hot vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def sparse_matmul(sparse: tf.SparseTensor, dense: tf.Tensor) -> tf.Tensor:
+    """sparse @ dense, shapes (n, m) and (m, k), differentiable with respect to `dense`.
+
+    Both directions run on all threads and give the same result every time:
+    `tf.sparse.sparse_dense_matmul` uses one thread, and a transposed product costs four times what
+    an explicit transposition and a plain product do.
+    """
+    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=sparse.indices, values=sparse.values, dense_shape=sparse.dense_shape
+    )
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def product(right: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            transposed = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=upstream.dtype)
+            return tf.raw_ops.SparseMatrixMatMul(a=transposed, b=upstream)
+
+        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=right), gradient
+
+    result = product(dense)
+    result.set_shape((sparse.shape[0], dense.shape[1]))
+    return result
+
+
+@keras.saving.register_keras_serializable("auxgrad")
+class SparseDense(keras.layers.Dense):
+    """`keras.layers.Dense`, fast on a `tf.SparseTensor` of shape (batch, features); else the same.
+
+    Made for multi-hot input: at 132 of 10,000 columns set, 512 reviews and 512 units a step costs a
+    tenth of what it does with a dense matrix.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if not isinstance(inputs, tf.SparseTensor):
+            return super().call(inputs, training=training)
+        outputs = sparse_matmul(tf.cast(inputs, self.compute_dtype), tf.convert_to_tensor(self.kernel))
+        if self.bias is not None:
+            outputs = keras.ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
