@@ -1,0 +1,39 @@
+"""What a run writes down while Keras trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from auxgrad.tracking import RunRecord
+
+
+class RecordCurves(keras.callbacks.Callback):
+    """Records train_loss of every step, and val_loss and the censoring statistics of every epoch.
+
+    Everything is recorded at its optimisation step, counted from 1, and written once an epoch.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        super().__init__()
+        self._record = record
+        self._losses: list[tf.Tensor] = []
+        self.steps = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.model.reset_censoring_statistics()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._losses.append(self.model.batch_loss)  # A tensor: nothing waits for its value yet.
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        for loss in self._losses:
+            self.steps += 1
+            self._record.metric("train_loss", float(loss), self.steps)
+        self._losses.clear()
+        self._record.metric("val_loss", (logs or {})["val_loss"], self.steps)
+        for name, value in self.model.censoring_statistics().items():
+            self._record.metric(name, value, self.steps)
+        self._record.flush()

@@ -1,0 +1,253 @@
+"""One run: data, model, training, evaluation, record."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+import auxgrad
+from auxgrad import data, tracking
+from auxgrad.config import Config
+from auxgrad.data import Reviews
+from auxgrad.tracking import Dataset, RunRecord, Store
+from auxgrad.values import format_scalar
+
+if TYPE_CHECKING:
+    from auxgrad.problems import Problem
+
+
+LOG = logging.getLogger(__name__)
+# The last is what TensorFlow logs as an error on every machine without a GPU.
+STARTUP_REMARK = re.compile(
+    rb"I0000 |WARNING: All log messages before absl|To enable the following instructions|"
+    rb"E0000 .* cuInit: "
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to. Losses are means over reviews; seconds are those of training alone."""
+
+    run_id: str
+    test_loss: float
+    best_val_loss: float
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+    examples_per_second: float
+
+
+def run(config: Config, output_dir: Path, log_model: bool = True) -> Result:
+    """Trains one network, evaluates it once on the test set and records all of it in MLflow.
+
+    Early stopping restores the weights of the epoch with the lowest validation loss before the test.
+    The run ends FINISHED, FAILED (with its traceback as an artifact) or KILLED (on Ctrl-C).
+
+    Args:
+        config: from `auxgrad.config.compose`.
+        output_dir: folder for what does not go to MLflow (TensorBoard summaries).
+        log_model: whether the best network is stored, where `tracking.log_model` leaves it open.
+
+    Raises:
+        AuxgradError: before any training, if the data or the tracking store cannot be used.
+    """
+    print(f"auxgrad {auxgrad.__version__}: {config.setting}, seed {config.seed}")
+    store = tracking.open_store(config.tracking)
+    reviews = data.load(config.data, say=lambda line: print(line, flush=True))
+    print(
+        f"data      {reviews.name}: {len(reviews.train):,} train, "
+        f"{len(reviews.validation):,} validation, {len(reviews.test):,} test reviews "
+        f"(SHA-256 {reviews.fingerprint[:8]})"
+    )
+    with _quiet_stderr():
+        import tensorflow as tf
+
+        from auxgrad import problems
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        problem = problems.build(config.problem, reviews, config.seed)
+    print(f"network   {problem.description}; {_device()}")
+    print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
+
+    record = store.start_run(
+        name=f"{config.setting} seed={config.seed}",
+        params={
+            **{
+                key: format_scalar(getattr(config, key))
+                for key in ("mode", "lam", "alpha", "overall", "seed")
+            },
+            "data": config.data.name,
+            "config": config.setting,
+        },
+        tags={**_versions(), "data_fingerprint": reviews.fingerprint},
+        dataset=_dataset(config, reviews),
+    )
+    try:
+        record.text(OmegaConf.to_yaml(config.model_dump(mode="json")), "config.yaml")
+        result = _train(config, problem, record, output_dir)
+        keep = log_model if config.tracking.log_model is None else config.tracking.log_model
+        if keep:
+            with record.artifact("model.keras") as path:
+                problem.network.save(path)
+    except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        with contextlib.suppress(Exception):  # The store may be what failed.
+            if status == "FAILED":
+                LOG.exception("the run failed")
+                record.text(traceback.format_exc(), "traceback.txt")
+            record.end(status)
+            print(f"\nthe run is marked {status} in MLflow: run {record.run_id}", file=sys.stderr)
+        raise
+    record.end("FINISHED")
+    _report(result, store)
+    return result
+
+
+def _train(config: Config, problem: Problem, record: RunRecord, output_dir: Path) -> Result:
+    import keras
+
+    from auxgrad.callbacks import RecordCurves
+    from auxgrad.model import AuxiliaryModel
+
+    model = AuxiliaryModel(
+        problem.network, problem.auxiliary, config.mode, config.lam, config.alpha, config.overall
+    )
+    model.compile(optimizer=problem.optimizer, loss=problem.loss)
+    curves = RecordCurves(record)
+    callbacks = [
+        curves,
+        keras.callbacks.EarlyStopping(
+            "val_loss", patience=config.problem.patience, restore_best_weights=True
+        ),
+    ]
+    if config.tracking.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(str(output_dir / "tensorboard")))
+    started = time.perf_counter()
+    history = model.fit(
+        problem.train,
+        validation_data=problem.validation,
+        epochs=config.problem.epochs,
+        callbacks=callbacks,
+        shuffle=False,  # The data set shuffles itself.
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    seconds = time.perf_counter() - started
+    val_losses = history.history["val_loss"]
+    best = min(range(len(val_losses)), key=lambda i: (math.isnan(val_losses[i]), val_losses[i]))
+    result = Result(
+        run_id=record.run_id,
+        test_loss=model.evaluate(problem.test, verbose=0),
+        best_val_loss=val_losses[best],
+        best_epoch=best + 1,
+        epochs=len(val_losses),
+        steps=curves.steps,
+        seconds=seconds,
+        examples_per_second=problem.train_size * len(val_losses) / seconds,
+    )
+    for name, value in dataclasses.asdict(result).items():
+        if name != "run_id":
+            record.metric(name, value, result.steps)
+    return result
+
+
+def _report(result: Result, store: Store) -> None:
+    print(
+        f"best      validation loss {result.best_val_loss:.4f} after epoch {result.best_epoch} "
+        f"of {result.epochs} ({result.steps} steps, {result.seconds:.1f} s, "
+        f"{result.examples_per_second:,.0f} examples/s)"
+    )
+    print(f"result    test loss {result.test_loss:.4f}")
+    if not math.isfinite(result.test_loss):
+        print("          the training diverged; a lower lam or learning rate may help")
+    command = store.ui_command()
+    if command:
+        print(f"see it    {command}")
+        print(f"          then open {store.ui_url(result.run_id)}")
+    else:
+        print(f"see it    {store.ui_url(result.run_id)}", flush=True)
+
+
+def _dataset(config: Config, reviews: Reviews) -> Dataset:
+    sizes = {part: len(getattr(reviews, part)) for part in ("train", "validation", "test")}
+    return Dataset(
+        name=reviews.name,
+        fingerprint=reviews.fingerprint,
+        source=json.dumps(config.data.model_dump(mode="json", exclude={"cache_dir"})),
+        profile=json.dumps({**sizes, "num_words": reviews.num_words, "sha256": reviews.fingerprint}),
+    )
+
+
+def _device() -> str:
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
+    return ", ".join(names) or f"CPU, {os.cpu_count()} cores"
+
+
+def _versions() -> dict[str, str]:
+    packages = ("tensorflow", "keras", "numpy", "mlflow")
+    tags = {f"version.{name}": importlib.metadata.version(name) for name in packages}
+    return {
+        "version.auxgrad": auxgrad.__version__,
+        "version.python": platform.python_version(),
+        **tags,
+        "device": _device(),
+        **_git_state(),
+    }
+
+
+def _git_state() -> dict[str, str]:
+    """Whether the checkout that runs differs from its commit, which MLflow records itself."""
+    command = ["git", "status", "--porcelain", "--untracked-files=no"]
+    try:
+        status = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}  # Installed from a wheel, or no git.
+    return {"git_changed": str(status.stdout != "").lower()}
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keeps TensorFlow's remarks at start-up off the terminal; warnings, errors and all else pass.
+
+    They are written by C++ code before it can be configured, so the file descriptor is diverted.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        terminal = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            kept.seek(0)
+            has_driver = Path("/proc/driver/nvidia").exists()
+            for line in kept.read().splitlines(keepends=True):
+                if not STARTUP_REMARK.match(line) or (has_driver and line.startswith(b"E0000")):
+                    os.write(2, line)

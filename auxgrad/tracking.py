@@ -1,0 +1,229 @@
+"""The record of a run in MLflow. The only module that imports mlflow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from auxgrad.config import TrackingConfig
+from auxgrad.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+BATCH = 1000  # Most metrics that one call of the MLflow API takes.
+CONTACT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Store:
+    """An experiment in a reachable MLflow store."""
+
+    client: MlflowClient
+    uri: str
+    experiment_id: str
+
+    def start_run(
+        self,
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        dataset: Dataset,
+    ) -> RunRecord:
+        """Opens a run with status RUNNING."""
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag, Param
+        from mlflow.tracking.context.registry import resolve_tags
+
+        # resolve_tags: user, source file and git commit, as mlflow.start_run would add them.
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={**resolve_tags(), **tags})
+        run_id = run.info.run_id
+        self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+        self.client.log_inputs(
+            run_id,
+            datasets=[
+                DatasetInput(
+                    MlflowDataset(
+                        name=dataset.name,
+                        digest=dataset.fingerprint[:32],
+                        source_type="local",
+                        source=dataset.source,
+                        profile=dataset.profile,
+                    ),
+                    tags=[InputTag("mlflow.data.context", "training")],
+                )
+            ],
+        )
+        return RunRecord(self, run_id)
+
+    def ui_command(self) -> str | None:
+        """The command that shows this store in a browser; None where a server is running already."""
+        if self.uri.startswith(("http", "databricks")):
+            return None
+        return f"mlflow ui --backend-store-uri '{self.uri}'"
+
+    def ui_url(self, run_id: str) -> str:
+        """The page of a run's curves and results in the MLflow UI."""
+        base = self.uri.rstrip("/") if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        return f"{base}/#/experiments/{self.experiment_id}/runs/{run_id}/model-metrics"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run was trained on: name, SHA-256 of its content, and JSON texts for MLflow."""
+
+    name: str
+    fingerprint: str
+    source: str
+    profile: str
+
+
+class RunRecord:
+    """One run; metrics wait in memory until `flush`."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.store, self.run_id = store, run_id
+        self._waiting: list[Any] = []
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        from mlflow.entities import Metric
+
+        self._waiting.append(Metric(name, value, int(time.time() * 1000), step))
+
+    def flush(self) -> None:
+        """Writes the metrics that wait."""
+        while self._waiting:
+            self.store.client.log_batch(self.run_id, metrics=self._waiting[:BATCH])
+            del self._waiting[:BATCH]
+
+    def text(self, content: str, file: str) -> None:
+        """Stores a text artifact."""
+        self.store.client.log_text(self.run_id, content, file)
+
+    @contextlib.contextmanager
+    def artifact(self, name: str) -> Iterator[Path]:
+        """A path to write to; what is there at the end becomes an artifact of that name."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, name)
+            yield path
+            self.store.client.log_artifact(self.run_id, str(path))
+
+    def end(self, status: str) -> None:
+        """Closes the run with status FINISHED, FAILED or KILLED."""
+        self.flush()
+        self.store.client.set_terminated(self.run_id, status)
+
+
+def store_uri(config: TrackingConfig) -> str:
+    """MLFLOW_TRACKING_URI, else `tracking.uri`, else mlflow.db in the working directory; absolute."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or config.uri or "sqlite:///mlflow.db"
+    file = _sqlite_file(uri)
+    return f"sqlite:///{file}" if file else uri
+
+
+def open_store(config: TrackingConfig) -> Store:
+    """The experiment in its store, both created when missing, safely from many processes at once.
+
+    Raises TrackingError, in seconds, if the store cannot be reached, written to or used.
+    """
+    uri = store_uri(config)
+    name = "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "tracking.uri"
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in SCHEMES:
+        raise TrackingError(
+            f"{name}={uri}: must begin with one of {', '.join(f'{known}:' for known in SCHEMES)}"
+        )
+    file = _sqlite_file(uri)
+    with contextlib.ExitStack() as stack:
+        if file:
+            # Unlocked, processes that meet a database not there yet break it for one another.
+            try:
+                stack.enter_context(FileLock(f"{file}.lock"))
+                file.open("ab").close()
+            except OSError as error:
+                raise TrackingError(
+                    f"{name}={uri}: cannot be written ({error.strerror or error})"
+                ) from None
+        else:
+            _contact(name, uri)
+        return _open(name, uri, config.experiment, file)
+
+
+def _open(name: str, uri: str, experiment: str, file: Path | None) -> Store:
+    # Before mlflow is imported, which reads them.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    artifacts = None
+    if not uri.startswith(("http", "databricks")):
+        artifacts = ((file.parent if file else Path.cwd()) / "mlartifacts").as_uri()
+    try:
+        with _few_retries():
+            client = MlflowClient(uri)
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                try:
+                    return Store(client, uri, client.create_experiment(experiment, artifacts))
+                except MlflowException:
+                    # Another process was faster, on another machine perhaps.
+                    found = client.get_experiment_by_name(experiment)
+                    if found is None:
+                        raise
+    except Exception as error:  # Of MLflow, SQLAlchemy or the database's driver.
+        reason = " ".join(str(error).split())[:300]
+        raise TrackingError(f"{name}={uri}: cannot be used ({reason})") from None
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"tracking.experiment={experiment}: was deleted from {uri}; choose another name, or "
+            f"bring it back with `mlflow experiments restore -x {found.experiment_id}`"
+        )
+    return Store(client, uri, found.experiment_id)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
+def _contact(name: str, uri: str) -> None:
+    """Fails at once where MLflow and SQLAlchemy would try again for minutes."""
+    address = urlsplit(uri)
+    ports = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+    scheme = address.scheme.partition("+")[0]
+    if address.hostname is None or scheme not in ports:
+        return
+    try:
+        port = address.port or ports[scheme]
+        socket.create_connection((address.hostname, port), CONTACT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise TrackingError(
+            f"{name}={uri}: no tracking server can be reached there ({error}); "
+            "start it, or leave the key out to use mlflow.db in the working directory"
+        ) from None
+
+
+@contextlib.contextmanager
+def _few_retries() -> Iterator[None]:
+    limits = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(CONTACT_SECONDS),
+    }
+    limits = {name: value for name, value in limits.items() if name not in os.environ}
+    os.environ.update(limits)
+    try:
+        yield
+    finally:
+        for name in limits:
+            del os.environ[name]

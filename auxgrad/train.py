@@ -1,0 +1,72 @@
+"""`python -m auxgrad.train`: composes a config, checks it, trains, records."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from auxgrad.config import HYDRA_VERSION_BASE, check_arguments, explain_hydra, validate
+from auxgrad.errors import AuxgradError
+from auxgrad.values import conf_dir, quote_values
+
+
+@hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name="config")
+def train(composed: DictConfig) -> float:
+    """Trains one run; the best validation loss, which a Hydra sweeper may minimise."""
+    config = validate(composed)
+    from auxgrad import experiment
+
+    single = HydraConfig.get().mode is not RunMode.MULTIRUN
+    try:
+        result = experiment.run(
+            config, output_dir=Path(HydraConfig.get().runtime.output_dir), log_model=single
+        )
+    except AuxgradError as error:
+        if single:
+            raise SystemExit(f"auxgrad: {error}") from None  # Hydra lets it pass without a word.
+        raise
+    return result.best_val_loss
+
+
+def main() -> None:
+    """The command line: wrong input ends in one line and exit status 1, Ctrl-C in 130."""
+    signal.signal(signal.SIGTERM, _terminate)
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way, over many lines.
+    try:
+        sys.argv[1:] = quote_values(sys.argv[1:])
+        check_arguments(sys.argv[1:])
+        train()
+    except KeyboardInterrupt:
+        print("auxgrad: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (AuxgradError, HydraException, OmegaConfBaseException, OSError) as error:
+        if show_traceback:
+            raise
+        raise SystemExit(f"auxgrad: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain_hydra(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: cannot be used ({error.strerror})"
+    return str(error)
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()
