@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -120,6 +121,15 @@ class TrackingConfig(_Section):
     log_model: Annotated[bool | None, Field(strict=True, description="true, false or null")]
     tensorboard: Flag
 
+    @model_validator(mode="after")
+    def _tensorboard_is_there(self) -> TrackingConfig:
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise ConfigError(
+                "tracking.tensorboard=true: the package tensorboard is not installed; "
+                "the extra auxgrad[tensorboard] has it"
+            )
+        return self
+
 
 class Config(_Section):
     """One run, whole. `compose` makes it; equal configs give equal results, seed included."""
@@ -211,9 +221,11 @@ def check_arguments(arguments: Sequence[str]) -> None:
     as a whole. Raises ConfigError. Expects arguments that went through `quote_values`.
     """
     parsed = get_args_parser().parse_args(arguments)
-    asks_only = parsed.help or parsed.hydra_help or parsed.version or parsed.shell_completion
-    if asks_only or parsed.info or parsed.config_path or parsed.config_name:
+    asks_only = parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info
+    if asks_only or parsed.config_path or parsed.config_name or parsed.experimental_rerun:
         return
+    if parsed.multirun and parsed.cfg:
+        raise ConfigError("--multirun: cannot be combined with --cfg, which shows one run")
     overrides = parsed.overrides
     if parsed.multirun:
         overrides = []

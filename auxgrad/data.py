@@ -247,7 +247,7 @@ def _files(path: Path) -> Iterator[tuple[str, str, str, bytes]]:
     """Split, label folder, name and content of every labelled review in a folder or a .tar.gz."""
     try:
         if path.is_dir():
-            for file in path.glob("t*/*/*.txt"):
+            for file in path.glob("t*/[np]*/*.txt"):
                 if match := REVIEW_FILE.search(file.as_posix()):
                     yield match[1], match[2], match[0], file.read_bytes()
             return
@@ -263,7 +263,9 @@ def _files(path: Path) -> Iterator[tuple[str, str, str, bytes]]:
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of the review files of a folder: what changes when they do."""
-    files = ((file.relative_to(folder).as_posix(), file.stat()) for file in folder.glob("t*/*/*.txt"))
+    files = (
+        (file.relative_to(folder).as_posix(), file.stat()) for file in folder.glob("t*/[np]*/*.txt")
+    )
     return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)
 
 

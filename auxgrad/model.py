@@ -151,15 +151,20 @@ class AuxiliaryModel(keras.Model):
         config = super().get_compile_config()
         return config and {**config, "jit_compile": self._jit_update}
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def train_step(self, data: Any) -> dict[str, Any]:
         if self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError("AuxiliaryModel trains on one device: it censors whole gradients")
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        variables = self.trainable_variables
         with tf.GradientTape(persistent=self.auxiliary.coupled) as tape:
             y_pred = self(x, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             forward = None if self._ignores_auxiliary else self.auxiliary.forward(x, y, y_pred)
+        variables = self.trainable_variables
         values = [variable.value for variable in variables]
         primary = _dense(tape.gradient(loss, values))
         if self._ignores_auxiliary:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString, ValueType
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 
 # `mode` is among them only so that the schema, not Hydra, answers for a name that does not exist.
 VALUE_GROUPS = ("mode", "lam", "alpha", "overall", "seed")
@@ -87,7 +87,7 @@ def _quote(parser: OverridesParser, argument: str) -> str:
         return argument
     try:
         override = parser.parse_override(argument)
-    except OverrideParseException:
+    except HydraException:
         return argument  # Hydra reports it, with the place.
     if override.value_type is ValueType.INTERVAL_SWEEP:
         return argument

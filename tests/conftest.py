@@ -1,0 +1,102 @@
+"""Fixtures: a small corpus on disk, small runs, and the command line as a person calls it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+REPOSITORY = Path(__file__).parent.parent
+
+# A run of a second: the same code as the published one, on few reviews and few weights.
+SMALL = (
+    "data.num_words=60",
+    "problem.hidden=[8,8]",
+    "problem.batch_size=16",
+    "problem.epochs=3",
+    "problem.patience=2",
+)
+
+
+def write_corpus(folder: Path, reviews: int = 40, seed: int = 0) -> Path:
+    """A folder laid out like aclImdb/, `reviews` files in each of its four parts."""
+    chance = random.Random(seed)
+    words = {"pos": ["good", "great", "fine"], "neg": ["bad", "poor", "dull"]}
+    common = [f"word{i}" for i in range(80)]
+    for split, label in itertools.product(("train", "test"), ("pos", "neg")):
+        part = folder / split / label
+        part.mkdir(parents=True)
+        for i in range(reviews):
+            tokens = chance.choices(words[label], k=3) + chance.choices(common, k=12)
+            chance.shuffle(tokens)
+            (part / f"{i}_{7 if label == 'pos' else 2}.txt").write_text(" ".join(tokens) + "!\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "aclImdb")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of encoded reviews for all tests of a session, whatever the number of workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    return shared / "cache"
+
+
+@pytest.fixture(scope="session")
+def small(corpus: Path, cache: Path) -> tuple[str, ...]:
+    """Overrides of a run on the small corpus."""
+    return ("data=aclimdb", f"data.path={corpus}", f"data.cache_dir={cache}", *SMALL)
+
+
+Train = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Train:
+    """`python -m auxgrad.train ...` in an empty folder."""
+
+    def run(*arguments: str, cwd: Path = tmp_path, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "auxgrad.train", *arguments],
+            cwd=cwd,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def together(commands: Sequence[Sequence[str]], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Runs commands at the same time."""
+    started = [
+        subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    finished = []
+    for process, command in zip(started, commands, strict=True):
+        out, err = process.communicate(timeout=300)
+        finished.append(subprocess.CompletedProcess(command, process.returncode, out, err))
+    return finished

@@ -1,0 +1,193 @@
+"""The six formulas: an independent implementation's results, and properties over kinds of input."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import auxgrad
+from auxgrad.censoring import MODES
+from auxgrad.values import options
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "censoring.json").read_text())
+CENSORING = [mode for mode in MODES if mode not in ("SingleTask", "Multitask")]
+
+
+def arrays(lists):
+    return [np.array(item, np.float32) for item in lists]
+
+
+def every_case(auxiliary, primary):
+    return {
+        (mode, overall): auxgrad.censor(auxiliary, primary, mode, overall)
+        for mode in MODES
+        for overall in (False, True)
+    }
+
+
+def in_graph(auxiliary, primary, **options):
+    tensors = [[tf.constant(item) for item in items] for items in (auxiliary, primary)]
+    return tf.function(every_case, **options)(*tensors)
+
+
+WAYS = pytest.mark.parametrize(
+    "way",
+    [every_case, in_graph, functools.partial(in_graph, jit_compile=True)],
+    ids=["eager", "graph", "xla"],
+)
+
+
+@WAYS
+@pytest.mark.parametrize("vector", GOLDEN["vectors"], ids=lambda vector: vector["kind"])
+def test_golden_vectors(vector, way):
+    u, v = arrays([vector["auxiliary"], vector["primary"]])
+    for (mode, overall), [censored] in way([u], [v]).items():
+        wanted = np.array(vector["censored"][mode], np.float32)
+        np.testing.assert_allclose(
+            censored, wanted, rtol=1e-5, atol=1e-6, err_msg=f"{mode} overall={overall}"
+        )
+
+
+@WAYS
+@pytest.mark.parametrize("lists", GOLDEN["gradient_lists"], ids=lambda item: f"lam={item['lam']:g}")
+def test_golden_lists(lists, way):
+    auxiliary, lam = arrays(lists["auxiliary"]), lists["lam"]
+    results = {
+        averaged: way(auxiliary, arrays(lists["average_primary" if averaged else "primary"]))
+        for averaged in (False, True)
+    }
+    for case in lists["cases"]:
+        censored = results[case["averaged"]][case["mode"], case["overall"]]
+        # Compared before the weight: what an exact cancellation leaves would be compared lam times
+        # enlarged otherwise.
+        for mine, weighted in zip(censored, case["combined"], strict=True):
+            wanted = np.array(weighted, np.float32) / lam
+            np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6, err_msg=case["mode"])
+
+
+def test_every_mode_is_on_the_command_line():
+    assert sorted(MODES) == options("mode")
+
+
+# --- properties --------------------------------------------------------------------------------------
+
+rng = np.random.default_rng(0)
+U0, V0 = rng.normal(size=(2, 40, 30)).astype(np.float32)
+FAMILIES = {
+    "random": (U0, V0),
+    "parallel": (U0, 3 * U0),
+    "opposed": (U0, -0.5 * U0),
+    "acute": (U0 + V0, V0),
+    "obtuse": (U0 - V0, V0),
+    "u zero": (0 * U0, V0),
+    "v zero": (U0, 0 * V0),
+    "both zero": (0 * U0, 0 * V0),
+}
+SCALES = [1e-10, 1.0, 1e10]
+family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+any_mode = pytest.mark.parametrize("mode", MODES)
+
+
+def cosine(u, v):
+    u, v = np.float64(u).ravel(), np.float64(v).ravel()
+    norms = np.linalg.norm(u) * np.linalg.norm(v)
+    return u @ v / norms if norms else 0.0
+
+
+@family
+@any_mode
+@pytest.mark.parametrize("u_scale", [1e-30, *SCALES])
+@pytest.mark.parametrize("v_scale", [1e-30, *SCALES])
+def test_finite_never_longer_and_blind_to_the_length_of_v(family, mode, u_scale, v_scale):
+    u, v = (part * np.float32(scale) for part, scale in zip(family, (u_scale, v_scale), strict=True))
+    [censored] = auxgrad.censor([u], [v], mode)
+    assert np.isfinite(censored).all()
+    length, original = (np.linalg.norm(np.float64(part)) for part in (censored, u))
+    assert length <= original * (1 + 1e-5)
+    if u_scale > 1e-20 and v_scale > 1e-20:  # Below, a vector counts as zero.
+        [reference] = auxgrad.censor([family[0]], [family[1]], mode)
+        np.testing.assert_allclose(
+            np.asarray(censored) / np.float32(u_scale), reference, rtol=1e-4, atol=1e-5
+        )
+
+
+@family
+@pytest.mark.parametrize("mode", CENSORING)
+def test_a_censored_direction_never_opposes_the_reference(family, mode):
+    u, v = family
+    [censored] = auxgrad.censor([u], [v], mode)
+    if v.any() and u.any():
+        assert np.sum(np.float64(censored) * v) >= -1e-6 * np.linalg.norm(u) * np.linalg.norm(v)
+
+
+@family
+def test_each_mode_by_its_formula(family):
+    u, v = (np.float64(part) for part in family)
+    if not (u.any() and v.any()):
+        return
+    c, d = cosine(u, v), np.sum(u * v)
+    against = d / np.sum(v * v) * v
+    wanted = {
+        "SingleTask": 0 * u,
+        "Multitask": u,
+        "UnweightedCosine": u if d > 0 else 0 * u,
+        "WeightedCosine": max(c, 0) * u,
+        "Projection": u - against if d < 0 else u,
+        "Orthogonal": u - against,
+    }
+    for mode in MODES:
+        [censored] = auxgrad.censor([family[0]], [family[1]], mode)
+        np.testing.assert_allclose(censored, wanted[mode], rtol=1e-4, atol=1e-5, err_msg=mode)
+
+
+@pytest.mark.parametrize("mode", CENSORING)
+def test_overall_is_the_same_as_one_long_vector(mode):
+    us = [U0, U0[0] - 2 * V0[0], np.float32(0.3) * U0[:5]]
+    vs = [V0, V0[0], -V0[:5]]
+    split = auxgrad.censor(us, vs, mode, overall=True)
+    [whole] = auxgrad.censor(
+        [np.concatenate([u.ravel() for u in us])], [np.concatenate([v.ravel() for v in vs])], mode
+    )
+    np.testing.assert_allclose(
+        np.concatenate([np.ravel(part) for part in split]), whole, rtol=1e-4, atol=1e-5
+    )
+
+
+@any_mode
+@pytest.mark.parametrize("overall", [False, True])
+def test_none(mode, overall):
+    u, v = U0, U0 - 2 * V0
+    both, no_v, no_u, neither = auxgrad.censor([u, u, None, None], [v, None, v, None], mode, overall)
+    [alone] = auxgrad.censor([u], [v], mode)
+    np.testing.assert_array_equal(both, alone)
+    np.testing.assert_array_equal(no_v, 0 * u if mode == "SingleTask" else u)
+    assert no_u is None
+    assert neither is None
+
+
+@any_mode
+def test_zero_leaves_the_auxiliary_as_it_is(mode):
+    [censored] = auxgrad.censor([U0], [0 * V0], mode)
+    np.testing.assert_array_equal(censored, 0 * U0 if mode == "SingleTask" else U0)
+
+
+def test_types_and_ranks():
+    for dtype in ("float32", "bfloat16", "float64"):
+        u, v = tf.cast(U0[0], dtype), tf.cast(V0[0], dtype)
+        assert auxgrad.censor([u], [v], "Orthogonal")[0].dtype == dtype
+    assert auxgrad.censor([2.0], [-3.0], "Projection")[0].numpy() == 0.0
+    assert auxgrad.censor([], []) == []
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="mode='Projektion': must be one of SingleTask, "):
+        auxgrad.censor([U0], [V0], "Projektion")
+    with pytest.raises(ValueError, match="auxiliary has 1 gradients, primary has 2"):
+        auxgrad.censor([U0], [V0, V0])
+    with pytest.raises(ValueError, match=r"gradient 0: auxiliary has shape \(40, 30\), primary \(30,\)"):
+        auxgrad.censor([U0], [V0[0]])
