@@ -261,13 +261,14 @@ class AuxiliaryModel(keras.Model):
         """How the auxiliary direction u stood to the reference v since the last reset.
 
         Returns:
-            "cosine/<variable>", the mean of ⟨u, v⟩ / (‖u‖·‖v‖), and "conflict/<variable>", the share
-            of steps with ⟨u, v⟩ < 0, for each variable and "overall" (scalars summed over variables).
+            "cosine/<layer>.<variable>", the mean of ⟨u, v⟩ / (‖u‖·‖v‖), and
+            "conflict/<layer>.<variable>", the share of steps with ⟨u, v⟩ < 0, for each variable, and
+            "cosine/overall" and "conflict/overall", from scalars summed over the variables.
             Steps in which u or v is zero do not count; without any other, the entry is left out.
             Always empty in mode SingleTask, which computes no auxiliary direction.
         """
         statistics: dict[str, float] = {}
-        names = [*("/".join(path.split("/")[-2:]) for path in self._slot_of), "overall"]
+        names = [*(".".join(path.split("/")[-2:]) for path in self._slot_of), "overall"]
         for name, (cosine, conflict, steps) in zip(names, self._statistics.numpy(), strict=True):
             if steps:
                 statistics[f"cosine/{name}"] = float(cosine / steps)

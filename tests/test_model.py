@@ -175,8 +175,8 @@ def test_gradients_that_do_not_reach():
     model.compile("sgd", {"logit": BCE})
     model.train_on_batch(x, {"logit": y})
     names = model.censoring_statistics()
-    assert "cosine/hidden/kernel" in names
-    assert "cosine/logit/kernel" not in names
+    assert "cosine/hidden.kernel" in names
+    assert "cosine/logit.kernel" not in names
     assert -1 <= names["cosine/overall"] <= 1
 
 
@@ -193,8 +193,8 @@ def test_statistics_are_means_over_steps_since_the_reset():
         cosines.append(g @ u / np.linalg.norm(g) / np.linalg.norm(u))
         model.train_on_batch(x, y)
     statistics = model.censoring_statistics()
-    assert statistics["cosine/hidden/kernel"] == pytest.approx(np.mean(cosines), rel=1e-4)
-    assert statistics["conflict/hidden/kernel"] == np.mean(np.array(cosines) < 0)
+    assert statistics["cosine/hidden.kernel"] == pytest.approx(np.mean(cosines), rel=1e-4)
+    assert statistics["conflict/hidden.kernel"] == np.mean(np.array(cosines) < 0)
     model.reset_censoring_statistics()
     assert model.censoring_statistics() == {}
 

@@ -70,7 +70,7 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
     assert metrics["examples_per_second"] == pytest.approx(
         64 * metrics["epochs"] / metrics["seconds"], rel=1e-6
     )
-    for name in ("hidden_1/kernel", "hidden_2/bias", "logit/kernel", "overall"):
+    for name in ("hidden_1.kernel", "hidden_2.bias", "logit.kernel", "overall"):
         assert len(curve(client, recorded, f"cosine/{name}")) == len(val_loss)
         assert all(0 <= value <= 1 for _, value in curve(client, recorded, f"conflict/{name}"))
 

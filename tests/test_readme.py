@@ -1,0 +1,94 @@
+"""Every command and every program in the README, run.
+
+The two lines of the quick start make their own environment; .ci/run extracts and runs them. Training
+commands run as they stand, with a small network for one epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, mlflow_ui
+
+README = (REPOSITORY / "README.md").read_text()
+QUICK_START, REST = README.split("## Runs", 1)
+COMMANDS = [
+    line[2:] for block in re.findall(r"```console\n(.*?)```", REST, re.S) for line in block.splitlines()
+]
+TRAINING = [command for command in COMMANDS if command.startswith("python -m auxgrad.train")]
+OTHERS = [command for command in COMMANDS if command not in TRAINING]
+
+
+def test_the_quick_start_is_two_lines():
+    lines = re.findall(r"^\$ (.*)$", QUICK_START, re.M)
+    assert len(lines) == 2
+    assert all(line.startswith("python3 -m venv .venv && ") for line in lines)
+
+
+def test_no_other_commands_than_the_ones_run_here():
+    assert OTHERS == ["mlflow ui --backend-store-uri sqlite:///mlflow.db", "python benchmarks/step.py"]
+    assert len(TRAINING) == 7
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_training_commands(command, tmp_path, corpus, cache):
+    with tarfile.open(tmp_path / "aclImdb.tar.gz", "w:gz") as tar:
+        tar.add(corpus, arcname="aclImdb")
+    small = [f"data.cache_dir={cache}", "problem.hidden=[4]", "problem.epochs=1"]
+    words = [sys.executable, *shlex.split(command)[1:]]
+    if "--help" not in words:
+        words += [word for word in small if word.partition("=")[0] not in command]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    runs = {"--help": 0, "--cfg": 0, "range(5)": 20, "glob(*)": 6}
+    wanted = next((number for word, number in runs.items() if word in command), 1)
+    assert done.stdout.count("result    test loss") == wanted
+
+
+def test_mlflow_ui(tmp_path, small, train):
+    assert train(*small).returncode == 0
+    with mlflow_ui(shlex.split(OTHERS[0])[1:], tmp_path) as url:
+        assert url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.long
+def test_benchmark():
+    done = subprocess.run(
+        [sys.executable, "benchmarks/step.py"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(re.findall(r"^\| .* \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", done.stdout, re.M)) == 5
+
+
+@pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", README, re.S))
+def test_programs(program, tmp_path):
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=120)
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
+        assert Path(REPOSITORY, target).exists(), target
+
+
+def test_the_bash_completion_line():
+    assert 'eval "$(auxgrad-train -sc install=bash)"' in README
+    script = Path(sys.executable).with_name("auxgrad-train")
+    done = subprocess.run([script, "-sc", "install=bash"], capture_output=True, text=True, check=True)
+    line = "auxgrad-train mode=Pro"
+    shell = (
+        f"{done.stdout}\nCOMP_LINE='{line}' COMP_POINT={len(line)} COMP_CWORD=1 hydra_bash_completion\n"
+    )
+    shell += 'echo "${COMPREPLY[@]}"'
+    env = {**os.environ, "PATH": f"{script.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=env, check=True)
+    assert "mode=Projection" in done.stdout
