@@ -76,7 +76,8 @@ class Store:
     def ui_url(self, run_id: str) -> str:
         """The page of a run's curves and results in the MLflow UI."""
         base = self.uri.rstrip("/") if self.uri.startswith("http") else "http://127.0.0.1:5000"
-        return f"{base}/#/experiments/{self.experiment_id}/runs/{run_id}/model-metrics"
+        page = f"experiments/{self.experiment_id}/runs/{run_id}/model-metrics"
+        return f"{base}/#/{page}?workflowType=machine_learning"
 
 
 @dataclass(frozen=True)
