@@ -79,12 +79,9 @@ def run(config: Config, output_dir: Path, log_model: bool = True) -> Result:
         f"(SHA-256 {reviews.fingerprint[:8]})"
     )
     with _quiet_stderr():
-        import tensorflow as tf
-
         from auxgrad import problems
 
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+        _share_gpus()
         problem = problems.build(config.problem, reviews, config.seed)
     print(f"network   {problem.description}; {_device()}")
     print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
@@ -109,18 +106,36 @@ def run(config: Config, output_dir: Path, log_model: bool = True) -> Result:
         if keep:
             with record.artifact("model.keras") as path:
                 problem.network.save(path)
+        record.flush()
     except BaseException as error:
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        with contextlib.suppress(Exception):  # The store may be what failed.
-            if status == "FAILED":
-                LOG.exception("the run failed")
-                record.text(traceback.format_exc(), "traceback.txt")
-            record.end(status)
-            print(f"\nthe run is marked {status} in MLflow: run {record.run_id}", file=sys.stderr)
+        _end_unfinished(record, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     record.end("FINISHED")
     _report(result, store)
     return result
+
+
+def _end_unfinished(record: RunRecord, status: str) -> None:
+    """Saves what can be saved; whatever fails here, perhaps the store, must not hide the first error."""
+    if status == "FAILED":
+        LOG.exception("the run failed")
+        with contextlib.suppress(Exception):
+            record.text(traceback.format_exc(), "traceback.txt")
+    with contextlib.suppress(Exception):
+        record.flush()
+    with contextlib.suppress(Exception):
+        record.end(status)
+        print(f"\nthe run is marked {status} in MLflow: run {record.run_id}", file=sys.stderr)
+
+
+def _share_gpus() -> None:
+    """Lets TensorFlow take GPU memory as it needs it, not all of it at once."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Whoever has used TensorFlow in this process before has decided already.
+        with contextlib.suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _train(config: Config, problem: Problem, record: RunRecord, output_dir: Path) -> Result:

@@ -121,8 +121,7 @@ class RunRecord:
             self.store.client.log_artifact(self.run_id, str(path))
 
     def end(self, status: str) -> None:
-        """Closes the run with status FINISHED, FAILED or KILLED."""
-        self.flush()
+        """Closes the run with status FINISHED, FAILED or KILLED; metrics must be flushed before."""
         self.store.client.set_terminated(self.run_id, status)
 
 

@@ -42,6 +42,7 @@ def test_eight_processes_meet_a_store_that_is_not_there(tmp_path):
         "store = open_store(config)\n"
         "record = store.start_run('run', {'mode': 'x'}, {}, Dataset('d', 'f' * 64, '{}', '{}'))\n"
         "[record.metric('train_loss', i / 7, i) for i in range(50)]\n"
+        "record.flush()\n"
         "record.end('FINISHED')"
     )
     finished = together([[sys.executable, "-c", code]] * 8, tmp_path)
@@ -58,6 +59,7 @@ def test_more_metrics_than_one_call_takes(in_tmp):
     record = open_store(tracking()).start_run("r", {}, {}, Dataset("d", "0" * 64, "{}", "{}"))
     for step in range(2500):
         record.metric("train_loss", float(step), step)
+    record.flush()
     record.end("FINISHED")
     history = record.store.client.get_metric_history(record.run_id, "train_loss")
     assert [point.value for point in history] == list(range(2500))

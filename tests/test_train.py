@@ -212,6 +212,24 @@ def test_a_failing_run_is_recorded_as_failed(in_tmp, small, monkeypatch, caplog)
     assert "RuntimeError: the disk is full" in caplog.text
 
 
+def test_gpus_are_shared_and_named(in_tmp, small, monkeypatch, capsys):
+    """Two devices that do not exist: the run asks for growing memory on each and names them."""
+    devices, asked = ["first", "second"], []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda gpu: {"device_name": f"GPU {gpu}"}
+    )
+
+    def set_memory_growth(gpu, enable):
+        asked.append((gpu, enable))
+        raise RuntimeError("in use already")
+
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", set_memory_growth)
+    run(small, in_tmp)
+    assert asked == [("first", True), ("second", True)]
+    assert "; GPU first, GPU second\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_is_killed_cleanly(tmp_path, small, number, status):
     command = [sys.executable, "-m", "auxgrad.train", *small]
