@@ -212,8 +212,8 @@ def test_a_failing_run_is_recorded_as_failed(in_tmp, small, monkeypatch, caplog)
     assert "RuntimeError: the disk is full" in caplog.text
 
 
-def test_gpus_are_shared_and_named(in_tmp, small, monkeypatch, capsys):
-    """Two devices that do not exist: the run asks for growing memory on each and names them."""
+def test_gpus_are_shared_and_named(monkeypatch):
+    """Two devices that do not exist: memory is to grow on each, even if one is in use already."""
     devices, asked = ["first", "second"], []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
     monkeypatch.setattr(
@@ -225,9 +225,9 @@ def test_gpus_are_shared_and_named(in_tmp, small, monkeypatch, capsys):
         raise RuntimeError("in use already")
 
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", set_memory_growth)
-    run(small, in_tmp)
+    experiment._share_gpus()
     assert asked == [("first", True), ("second", True)]
-    assert "; GPU first, GPU second\n" in capsys.readouterr().out
+    assert experiment._device() == "GPU first, GPU second"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
