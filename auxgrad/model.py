@@ -107,13 +107,16 @@ class AuxiliaryModel(keras.Model):
 
     def build(self, input_shape: Any) -> None:
         if not self.network.built:
-            self.network.build(input_shape)
+            # A call, since a model of a person's own may have no `build` that makes its variables.
+            self.network(keras.tree.map_shape_structure(keras.KerasTensor, input_shape))
         self._build_state()
         self.built = True
 
     def _build_state(self) -> None:
         variables = self.network.trainable_variables
-        self._slot_of = {variable.path: slot for slot, variable in enumerate(variables)}
+        # By identity: in a model of a person's own two layers may have one name.
+        self._slot_of = {id(variable): slot for slot, variable in enumerate(variables)}
+        self._names = [".".join(variable.path.split("/")[-2:]) for variable in variables]
         if self.alpha < 1 and self._rule not in (single_task, multitask):
             self._averages = [
                 self.add_weight(
@@ -238,13 +241,13 @@ class AuxiliaryModel(keras.Model):
 
     def _slots(self) -> list[int]:
         """Rank of each trainable variable among those that were trainable when the model was built."""
-        try:
-            return [self._slot_of[variable.path] for variable in self.trainable_variables]
-        except KeyError as error:
-            raise ValueError(
-                f"variable {error} has become trainable since the AuxiliaryModel was built: "
-                "make a new AuxiliaryModel of the network"
-            ) from None
+        for variable in self.trainable_variables:
+            if id(variable) not in self._slot_of:
+                raise ValueError(
+                    f"variable {variable.path} has become trainable since the AuxiliaryModel was built: "
+                    "make a new AuxiliaryModel of the network"
+                )
+        return [self._slot_of[id(variable)] for variable in self.trainable_variables]
 
     def _count(self, scalars: tf.Tensor) -> None:
         rows = [tf.zeros((3,))] * len(self._slot_of)
@@ -268,7 +271,7 @@ class AuxiliaryModel(keras.Model):
             Always empty in mode SingleTask, which computes no auxiliary direction.
         """
         statistics: dict[str, float] = {}
-        names = [*(".".join(path.split("/")[-2:]) for path in self._slot_of), "overall"]
+        names = [*self._names, "overall"]
         for name, (cosine, conflict, steps) in zip(names, self._statistics.numpy(), strict=True):
             if steps:
                 statistics[f"cosine/{name}"] = float(cosine / steps)

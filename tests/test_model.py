@@ -222,6 +222,24 @@ def test_unbuilt_frozen_and_embedding_layers():
         model.train_on_batch(*batch())
 
 
+class Twins(keras.Model):
+    """Two layers of one name and different sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = keras.layers.Dense(8, name="twin")
+        self.second = keras.layers.Dense(1, name="twin")
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+
+def test_layers_of_one_name_keep_their_own_average():
+    model = AuxiliaryModel(Twins(), mode="Orthogonal", lam=1.0)
+    model.compile("adam", BCE)
+    assert np.isfinite(model.fit(*batch(), epochs=2, verbose=0).history["loss"]).all()
+
+
 def test_lam_can_change_during_training():
     x, y = batch()
     model = AuxiliaryModel(network(), mode="Multitask", lam=0.0)
