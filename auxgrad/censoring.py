@@ -164,8 +164,8 @@ def censor(
 
     >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], mode="Projection")]
     [[1.0, 0.0]]
-    >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], mode="UnweightedCosine")]
-    [[0.0, -0.0]]
+    >>> [c.numpy().tolist() for c in censor([[1.0, 1.0]], [[0.0, 2.0]], mode="Orthogonal")]
+    [[1.0, 0.0]]
 
     Args:
         auxiliary: u, gradients of the auxiliary loss (or θ for weight decay): tensors, arrays or None.
