@@ -31,7 +31,7 @@ from auxgrad.errors import ConfigError
 from auxgrad.values import (
     VALUE_GROUPS,
     conf_dir,
-    format_scalar,
+    format_value,
     options,
     parse_scalar,
     quote_values,
@@ -107,7 +107,7 @@ class DataConfig(_Section):
         if self.name == "aclimdb" and (self.path is None or not self.path.exists()):
             found = "no such file or folder" if self.path else "no path given"
             raise ConfigError(
-                f"data.path={format_scalar(self.path)}: {found}; "
+                f"data.path={format_value(self.path)}: {found}; "
                 "must be the folder aclImdb/ or its .tar.gz"
             )
         return self
@@ -147,14 +147,6 @@ class Config(_Section):
     data: DataConfig
     tracking: TrackingConfig
 
-    @model_validator(mode="before")
-    @classmethod
-    def _neutral_where_unused(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """What a mode does not use is set to what it amounts to: no weight, no average, per variable."""
-        uses = values.get("mode_uses", VALUE_GROUPS)
-        neutral = {"lam": 0.0, "alpha": 1.0, "overall": False}
-        return {**values, **{key: value for key, value in neutral.items() if key not in uses}}
-
     @property
     def setting(self) -> str:
         """Name of all that determines a result but the seed; runs that share it are averaged.
@@ -166,14 +158,14 @@ class Config(_Section):
         """
         used = {key: getattr(self, key) for key in self.mode_uses}
         parts = [self.mode]
-        parts += [f"{key}={format_scalar(used[key])}" for key in used if used[key] is not False]
+        parts += [f"{key}={format_value(used[key])}" for key in used if used[key] is not False]
         if self.data.name != "imdb25k":
             parts.append(f"data={self.data.name}")
         for group, section in (("data", self.data), ("problem", self.problem)):
             preset = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{section.name}.yaml"))
             for key, value in section.model_dump(mode="json", exclude={"path", "cache_dir"}).items():
                 if value != preset[key]:  # type: ignore[index, call-overload]
-                    parts.append(f"{group}.{key}={format_scalar(value)}")
+                    parts.append(f"{group}.{key}={format_value(value)}")
         return " ".join(parts)
 
 
@@ -187,15 +179,19 @@ SECTIONS: dict[str, type[_Section]] = {
 def validate(composed: DictConfig) -> Config:
     """The typed config of a composed one.
 
+    What the mode does not use is set to what it amounts to: lam 0, alpha 1, overall false.
     Raises ConfigError, one line for each key that is unknown, missing or out of range.
     """
     values = OmegaConf.to_container(composed, resolve=True)
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         # What an unknown mode would have brought along is missing too: say only what was wrong.
         items = [item for item in error.errors() if item["type"] != "missing"] or error.errors()
         raise ConfigError("\n".join(_explain(item) for item in items)) from None
+    neutral = {"lam": 0.0, "alpha": 1.0, "overall": False}
+    unused = {key: value for key, value in neutral.items() if key not in config.mode_uses}
+    return config.model_copy(update=unused)
 
 
 def compose(overrides: Iterable[str] = ()) -> Config:
@@ -255,7 +251,7 @@ def _check_values(key: str, quoted: Iterable[str]) -> None:
 def _not_allowed(key: str, value: object) -> str:
     if key == "mode":
         return _not_an_option(key, str(value))
-    return f"{key}={format_scalar(value)}: must be {Config.model_fields[key].description}"
+    return f"{key}={format_value(value)}: must be {Config.model_fields[key].description}"
 
 
 def _not_an_option(group: str, option: str) -> str:
@@ -280,7 +276,7 @@ def explain_hydra(error: Exception) -> str:
 def _explain(item: Mapping[str, Any]) -> str:
     # An item of a list is reported under the list's key.
     key = ".".join(str(part) for part in item["loc"] if isinstance(part, str))
-    given = format_scalar(item["input"])
+    given = format_value(item["input"])
     if item["type"] == "extra_forbidden":
         return _unknown_key(key, given)
     if item["type"] == "missing":

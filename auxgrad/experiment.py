@@ -28,7 +28,7 @@ from auxgrad import data, tracking
 from auxgrad.config import Config
 from auxgrad.data import Reviews
 from auxgrad.tracking import Dataset, RunRecord, Store
-from auxgrad.values import format_scalar
+from auxgrad.values import format_value
 
 if TYPE_CHECKING:
     from auxgrad.problems import Problem
@@ -90,7 +90,7 @@ def run(config: Config, output_dir: Path, log_model: bool = True) -> Result:
         name=f"{config.setting} seed={config.seed}",
         params={
             **{
-                key: format_scalar(getattr(config, key))
+                key: format_value(getattr(config, key))
                 for key in ("mode", "lam", "alpha", "overall", "seed")
             },
             "data": config.data.name,

@@ -53,16 +53,18 @@ def parse_scalar(text: str) -> int | float | bool | str:
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def format_scalar(value: object) -> str:
-    """The shortest text that `parse_scalar` reads back, the same for 100 and 100.0.
+def format_value(value: object) -> str:
+    """The shortest text for the command line that means this value, the same for 100 and 100.0.
 
-    >>> [format_scalar(value) for value in (100, 100.0, 0.01, True, "Orthogonal")]
-    ['100', '100', '0.01', 'true', 'Orthogonal']
+    >>> [format_value(value) for value in (100, 100.0, 0.01, True, [8, 16.0])]
+    ['100', '100', '0.01', 'true', '[8,16]']
     """
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(format_value(item) for item in value)}]"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)
@@ -104,5 +106,5 @@ def _texts(override: Override) -> Iterator[str]:
     else:
         values = [override._value]
     for value in values:
-        text = value.text if isinstance(value, QuotedString) else format_scalar(value)
-        yield format_scalar(parse_scalar(text))
+        text = value.text if isinstance(value, QuotedString) else format_value(value)
+        yield format_value(parse_scalar(text))

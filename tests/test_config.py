@@ -132,6 +132,8 @@ def test_what_a_mode_does_not_use_is_neutral():
     assert (single.lam, single.alpha, single.overall) == (0.0, 1.0, False)
     multi = compose(["mode=Multitask", "lam=30", "alpha=0.5", "overall=true"])
     assert (multi.lam, multi.alpha, multi.overall) == (30.0, 1.0, False)
+    with pytest.raises(ConfigError, match="lam=-1: must be"):  # Checked all the same.
+        compose(["mode=SingleTask", "lam=-1"])
 
 
 def test_setting_names_all_but_the_seed():

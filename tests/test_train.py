@@ -44,7 +44,7 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     setting = "Orthogonal lam=3 alpha=0.01 data=aclimdb data.num_words=60 "
-    setting += "problem.hidden=[8, 8] problem.batch_size=16 problem.epochs=3 problem.patience=2"
+    setting += "problem.hidden=[8,8] problem.batch_size=16 problem.epochs=3 problem.patience=2"
     assert lines[0] == f"auxgrad 0.1.0: {setting}, seed 4"
     assert "64 train, 16 validation, 80 test" in done.stdout
 
@@ -80,7 +80,8 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
     assert fingerprint.startswith(dataset.dataset.digest)
     assert json.loads(dataset.dataset.profile)["train"] == 64
     assert recorded.data.tags["version.tensorflow"] == tf.__version__
-    assert len(recorded.data.tags["mlflow.source.git.commit"]) == 40
+    commit = recorded.data.tags.get("mlflow.source.git.commit", "")
+    assert len(commit) == (40 if (REPOSITORY / ".git").exists() else 0)
 
     artifacts = tmp_path / "mlartifacts" / recorded.info.run_id / "artifacts"
     assert "mode: Orthogonal" in (artifacts / "config.yaml").read_text()
