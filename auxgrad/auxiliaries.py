@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import keras
 import tensorflow as tf
 
 
-class Auxiliary:
+class Auxiliary(abc.ABC):
     """Base class: gives the auxiliary direction u of every step.
 
     `coupled` says how a·u + b·v is applied: with the primary gradient, through the optimizer (True),
@@ -22,11 +23,11 @@ class Auxiliary:
         """What `direction` differentiates; called once a step, under the gradient tape."""
         return None
 
+    @abc.abstractmethod
     def direction(
         self, forward: Any, tape: tf.GradientTape, variables: Sequence[keras.Variable]
     ) -> list[tf.Tensor | None]:
         """u, one for each variable; None where the auxiliary does not reach."""
-        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         return {}

@@ -105,7 +105,7 @@ def products(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
 
     Rows are summed by a product with ones: XLA's own reductions are slow on the CPU.
     """
-    width = u.shape[-1] if u.shape.rank else 1
+    width = (u.shape[-1] or 1) if u.shape.rank else 1  # None where only the graph's run tells.
     u = tf.reshape(tf.cast(u, tf.float32), (-1, width))
     v = tf.reshape(tf.cast(v, tf.float32), (-1, width))
     ones = tf.ones((width,))

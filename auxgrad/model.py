@@ -128,6 +128,7 @@ class AuxiliaryModel(keras.Model):
                 )
                 for i, variable in enumerate(variables)
             ]
+        if self._averages and self.start == "first":
             self._averaged_steps = self.add_weight(
                 shape=(), dtype="int32", initializer="zeros", trainable=False, name="averaged_steps"
             )
@@ -170,10 +171,9 @@ class AuxiliaryModel(keras.Model):
         variables = self.trainable_variables
         values = [variable.value for variable in variables]
         primary = _dense(tape.gradient(loss, values))
-        if self._ignores_auxiliary:
-            auxiliary = _dense([None] * len(variables))
-        else:
-            auxiliary = _dense(self.auxiliary.direction(forward, tape, variables))
+        auxiliary = _dense(
+            [] if self._ignores_auxiliary else self.auxiliary.direction(forward, tape, variables)
+        )
 
         if not self.optimizer.built:
             with tf.init_scope():
@@ -196,7 +196,6 @@ class AuxiliaryModel(keras.Model):
     def _update(self, primary: Directions, auxiliary: Directions) -> None:
         """One step of the optimizer and the auxiliary direction: all that follows the gradients."""
         variables = self.trainable_variables
-        learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
         if self._ignores_auxiliary:
             self._apply(primary, variables)
             return
@@ -209,6 +208,7 @@ class AuxiliaryModel(keras.Model):
                 [_add(g, self._lam, c) for g, c in zip(primary, censored, strict=True)], variables
             )
             return
+        learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)  # A schedule goes on below.
         self._apply(primary, variables)
         for variable, direction in zip(variables, censored, strict=True):
             if direction is not None:

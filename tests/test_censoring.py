@@ -88,15 +88,16 @@ FAMILIES = {
     "v zero": (U0, 0 * V0),
     "both zero": (0 * U0, 0 * V0),
 }
+NONZERO = {name: pair for name, pair in FAMILIES.items() if "zero" not in name}
 SCALES = [1e-10, 1.0, 1e10]
 family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+nonzero_family = pytest.mark.parametrize("family", NONZERO.values(), ids=NONZERO)
 any_mode = pytest.mark.parametrize("mode", MODES)
 
 
 def cosine(u, v):
     u, v = np.float64(u).ravel(), np.float64(v).ravel()
-    norms = np.linalg.norm(u) * np.linalg.norm(v)
-    return u @ v / norms if norms else 0.0
+    return u @ v / (np.linalg.norm(u) * np.linalg.norm(v))
 
 
 @family
@@ -116,20 +117,17 @@ def test_finite_never_longer_and_blind_to_the_length_of_v(family, mode, u_scale,
         )
 
 
-@family
+@nonzero_family
 @pytest.mark.parametrize("mode", CENSORING)
 def test_a_censored_direction_never_opposes_the_reference(family, mode):
     u, v = family
     [censored] = auxgrad.censor([u], [v], mode)
-    if v.any() and u.any():
-        assert np.sum(np.float64(censored) * v) >= -1e-6 * np.linalg.norm(u) * np.linalg.norm(v)
+    assert np.sum(np.float64(censored) * v) >= -1e-6 * np.linalg.norm(u) * np.linalg.norm(v)
 
 
-@family
+@nonzero_family
 def test_each_mode_by_its_formula(family):
     u, v = (np.float64(part) for part in family)
-    if not (u.any() and v.any()):
-        return
     c, d = cosine(u, v), np.sum(u * v)
     against = d / np.sum(v * v) * v
     wanted = {
@@ -182,6 +180,14 @@ def test_types_and_ranks():
         assert auxgrad.censor([u], [v], "Orthogonal")[0].dtype == dtype
     assert auxgrad.censor([2.0], [-3.0], "Projection")[0].numpy() == 0.0
     assert auxgrad.censor([], []) == []
+
+
+def test_shapes_that_only_the_run_of_a_graph_tells():
+    """Gradients of ragged or variable-length batches: no dimension is known when it is traced."""
+    shape = tf.TensorSpec((None, None), tf.float32)
+    graph = tf.function(lambda u, v: auxgrad.censor([u], [v], "Orthogonal"), input_signature=[shape] * 2)
+    [wanted] = auxgrad.censor([U0], [V0], "Orthogonal")
+    np.testing.assert_allclose(graph(U0, V0)[0], wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_wrong_arguments_are_named():
