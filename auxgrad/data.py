@@ -38,7 +38,7 @@ SEPARATORS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_{|}~`\t\n',
 START, UNKNOWN, FIRST_WORD = 1, 2, 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reviews:
     """Encoded reviews in compressed sparse rows.
 

@@ -40,7 +40,7 @@ class AuxiliaryModel(keras.Model):
         auxiliary: `WeightDecay()` (default) or `AuxiliaryLoss(...)`.
         mode: one of `auxgrad.censoring.MODES`.
         lam: weight of the auxiliary direction, finite and >= 0; can be assigned during training.
-        alpha: share of the newest primary gradient in the reference, in (0, 1].
+        alpha: share of the newest primary gradient in the reference, in (0, 1]; can be assigned too.
         overall: one (a, b) for all variables instead of one each.
         start: "zero" begins the moving average at v_0 = 0, "first" at v_1 = g_1.
 
@@ -69,22 +69,22 @@ class AuxiliaryModel(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         self._rule = rule_of(mode)
-        if not 0 < alpha <= 1:
-            raise ValueError(f"alpha={alpha!r}: must be a number in (0, 1]")
+        self._averages_reference = self._rule not in (single_task, multitask)
+        self._averages: list[keras.Variable] = []
         if start not in ("zero", "first"):
             raise ValueError(f"start={start!r}: must be 'zero' or 'first'")
         self.network = network
         self.auxiliary = WeightDecay() if auxiliary is None else auxiliary
         self.mode = mode
-        self.alpha = float(alpha)
         self.overall = bool(overall)
         self.start = start
         # Plain tf.Variables are no part of the model's weights: not saved, not restored.
         self._lam = tf.Variable(0.0, trainable=False, name="lam")
         self.lam = lam
+        self._share = tf.Variable(0.0, trainable=False, name="alpha")
+        self.alpha = alpha
         self._batch_loss = tf.Variable(math.nan, trainable=False, name="batch_loss")
         self._ignores_auxiliary = self._rule is single_task
-        self._averages: list[keras.Variable] = []
         if network.built:
             self._build_state()
             self.built = True
@@ -99,6 +99,20 @@ class AuxiliaryModel(keras.Model):
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"lam={value!r}: must be a finite number >= 0")
         self._lam.assign(value)
+
+    @property
+    def alpha(self) -> float:
+        """Share of the newest primary gradient in the reference."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        if not 0 < value <= 1:
+            raise ValueError(f"alpha={value!r}: must be a number in (0, 1]")
+        if self.built and value < 1 and not self._averages and self._averages_reference:
+            raise ValueError(f"alpha={value!r}: a model made with alpha=1 keeps no average")
+        self._alpha = float(value)
+        self._share.assign(value)
 
     @property
     def batch_loss(self) -> tf.Tensor:
@@ -117,7 +131,7 @@ class AuxiliaryModel(keras.Model):
         # By identity: in a model of a person's own two layers may have one name.
         self._slot_of = {id(variable): slot for slot, variable in enumerate(variables)}
         self._names = [".".join(variable.path.split("/")[-2:]) for variable in variables]
-        if self.alpha < 1 and self._rule not in (single_task, multitask):
+        if self.alpha < 1 and self._averages_reference:
             self._averages = [
                 self.add_weight(
                     shape=variable.shape,
@@ -184,6 +198,25 @@ class AuxiliaryModel(keras.Model):
         self._loss_tracker.update_state(loss, sample_weight=batch_size)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
+    def restart(self, network: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Back to the first step, with the weights of `network` and the state of `optimizer`.
+
+        Both are like the model's own, and new. What has been compiled is kept, so that training again
+        costs no second compilation; the result is that of a new model, bit for bit.
+        """
+        self.network.set_weights(network.get_weights())
+        for each in (self.optimizer, optimizer):
+            if not each.built:
+                each.build(self.trainable_variables)
+        for own, fresh in zip(self.optimizer.variables, optimizer.variables, strict=True):
+            own.assign(fresh)
+        for average in self._averages:
+            average.assign(tf.zeros_like(average.value))
+        if self._averages and self.start == "first":
+            self._averaged_steps.assign(0)
+        self._batch_loss.assign(math.nan)
+        self.reset_censoring_statistics()
+
     def _update_function(self) -> Any:
         if self.run_eagerly:
             return self._update
@@ -224,7 +257,7 @@ class AuxiliaryModel(keras.Model):
     def _reference(self, primary: Directions) -> Directions:
         if not self._averages:
             return primary
-        alpha = tf.constant(self.alpha)
+        alpha = self._share.read_value()
         if self.start == "first":
             alpha = tf.where(self._averaged_steps.value == 0, 1.0, alpha)
             self._averaged_steps.assign_add(1)

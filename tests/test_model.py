@@ -275,3 +275,16 @@ def test_optimizers_that_change_the_gradient_are_refused():
     ):
         with pytest.raises(ValueError, match="optimizer"):
             AuxiliaryModel(network()).compile(optimizer, BCE)
+
+
+def test_alpha_can_be_assigned_where_there_is_an_average():
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model = AuxiliaryModel(network, mode="Projection", alpha=0.5)
+    model.alpha = 0.25
+    assert model.alpha == 0.25
+    for wrong in (0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"must be a number in \(0, 1\]"):
+            model.alpha = wrong
+    without = AuxiliaryModel(network, mode="Projection", alpha=1)
+    with pytest.raises(ValueError, match="keeps no average"):
+        without.alpha = 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -26,8 +28,8 @@ def build(config: ProblemConfig, reviews: Reviews, seed: int) -> Problem:
         optimizer=keras.optimizers.Adam(config.learning_rate),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         train=batches(reviews, reviews.train, config.batch_size, order_seed),
-        validation=batches(reviews, reviews.validation, config.batch_size),
-        test=batches(reviews, reviews.test, config.batch_size),
+        validation=_in_order(reviews, "validation", config.batch_size),
+        test=_in_order(reviews, "test", config.batch_size),
         train_size=len(reviews.train),
         description=(
             f"{'-'.join(str(width) for width in (reviews.num_words, *widths))} dense, "
@@ -58,10 +60,7 @@ def batches(
     With a seed the rows are shuffled anew in every epoch, always alike; without, they keep their order.
     """
     # Only row numbers are shuffled and batched; the reviews themselves are gathered in the graph.
-    columns = tf.RaggedTensor.from_row_splits(
-        tf.constant(reviews.indices.astype(np.int32)), tf.constant(reviews.indptr), validate=False
-    )
-    labels = tf.constant(reviews.labels.astype(np.float32))
+    columns, labels = _tensors(reviews)
 
     def gather(batch: tf.Tensor) -> tuple[tf.SparseTensor, tf.Tensor]:
         gathered = tf.gather(columns, batch)
@@ -74,3 +73,18 @@ def batches(
     if seed is not None:
         dataset = dataset.shuffle(len(rows), seed=seed, reshuffle_each_iteration=True)
     return dataset.batch(batch_size).map(gather).prefetch(2)
+
+
+@functools.lru_cache(maxsize=2)
+def _in_order(reviews: Reviews, part: str, batch_size: int) -> tf.data.Dataset:
+    """Batches of the validation or test reviews, built once for all runs of a process."""
+    return batches(reviews, getattr(reviews, part), batch_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _tensors(reviews: Reviews) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    """Columns and labels of all reviews, once for all data sets and runs of a process."""
+    columns = tf.RaggedTensor.from_row_splits(
+        tf.constant(reviews.indices.astype(np.int32)), tf.constant(reviews.indptr), validate=False
+    )
+    return columns, tf.constant(reviews.labels.astype(np.float32))
