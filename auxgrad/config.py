@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +40,9 @@ from auxgrad.values import (
 )
 
 HYDRA_VERSION_BASE = "1.3"
+# Raise it with every change of what a run with a given config computes: older runs then count no more
+# as finished ones of the same key.
+METHOD_VERSION = 1
 
 
 def _no_bool(value: object) -> object:
@@ -146,6 +151,26 @@ class Config(_Section):
     problem: ProblemConfig
     data: DataConfig
     tracking: TrackingConfig
+    force: Flag
+    retries: Annotated[Whole, Field(ge=0, description="a whole number >= 0")]
+    fail_fast: Flag
+    dry_run: Flag
+
+    def key(self, fingerprint: str, with_seed: bool = True) -> str:
+        """SHA-256 of all that determines a result, on data with this fingerprint.
+
+        Runs of one key give the same numbers: where the data lies, tracking, launcher and output
+        folders are no part of it. Without the seed it is the key of a setting.
+        """
+        determining = {
+            "method": METHOD_VERSION,
+            "data_fingerprint": fingerprint,
+            **self.model_dump(mode="json", include={"mode", "lam", "alpha", "overall", "problem"}),
+            "data": self.data.model_dump(mode="json", exclude={"path", "cache_dir"}),
+        }
+        if with_seed:
+            determining["seed"] = self.seed
+        return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
 
     @property
     def setting(self) -> str:
@@ -179,7 +204,8 @@ SECTIONS: dict[str, type[_Section]] = {
 def validate(composed: DictConfig) -> Config:
     """The typed config of a composed one.
 
-    What the mode does not use is set to what it amounts to: lam 0, alpha 1, overall false.
+    What the mode does not use is set to what it amounts to: lam 0, alpha 1, overall false; and any
+    mode with lam 0 is SingleTask.
     Raises ConfigError, one line for each key that is unknown, missing or out of range.
     """
     values = OmegaConf.to_container(composed, resolve=True)
@@ -189,6 +215,8 @@ def validate(composed: DictConfig) -> Config:
         # What an unknown mode would have brought along is missing too: say only what was wrong.
         items = [item for item in error.errors() if item["type"] != "missing"] or error.errors()
         raise ConfigError("\n".join(_explain(item) for item in items)) from None
+    if "lam" in config.mode_uses and config.lam == 0:
+        config = config.model_copy(update={"mode": "SingleTask", "mode_uses": ()})
     neutral = {"lam": 0.0, "alpha": 1.0, "overall": False}
     unused = {key: value for key, value in neutral.items() if key not in config.mode_uses}
     return config.model_copy(update=unused)
@@ -202,12 +230,21 @@ def compose(overrides: Iterable[str] = ()) -> Config:
 
     Raises ConfigError for an unknown key, an unknown option or a value out of range.
     """
+    composed = _composed(overrides)
+    del composed["hydra"]
+    return validate(composed)
+
+
+def _composed(overrides: Iterable[str]) -> DictConfig:
     try:
         with initialize_config_dir(version_base=HYDRA_VERSION_BASE, config_dir=str(conf_dir())):
-            composed = hydra_compose("config", overrides=quote_values(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+            composed = hydra_compose(
+                "config", overrides=quote_values(overrides), return_hydra_config=True
+            )
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain_hydra(error)) from None
-    return validate(composed)
+    OmegaConf.set_struct(composed, False)
+    return composed
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -235,7 +272,33 @@ def check_arguments(arguments: Sequence[str]) -> None:
                     _check_values(override.key_or_group, values)
     if parsed.config_dir:
         overrides.append(f"hydra.searchpath=[value://,'file://{Path(parsed.config_dir).absolute()}']")
-    compose(overrides)
+    composed = _composed(overrides)
+    hydra_config = composed.pop("hydra")
+    sweeper = hydra_config.sweeper
+    if parsed.multirun:
+        for group in ("hydra/launcher", "hydra/sweeper"):
+            plugin = hydra_config[group.removeprefix("hydra/")]
+            _check_plugin(f"{group}={hydra_config.runtime.choices[group]}", plugin._target_)
+    if not parsed.multirun and (sweeper.get("params") or sweeper.get("grids")):
+        name = next(text.partition("=")[2] for text in overrides if text.startswith("experiment="))
+        raise ConfigError(f"experiment={name}: is a sweep; add --multirun")
+    validate(composed)
+
+
+def _check_plugin(choice: str, target: str) -> None:
+    package = ".".join(target.split(".")[:2])
+    if importlib.util.find_spec(package) is None:
+        distribution = package.removeprefix("hydra_plugins.").replace("_", "-")
+        raise ConfigError(f"{choice}: the package {distribution} is not installed")
+
+
+def check_at_least(key: str, value: object, least: int, none_allowed: bool = False) -> None:
+    """Raises ConfigError unless the value of a launcher's key is a whole number that large, or null."""
+    if value is None and none_allowed:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        null = " or null" if none_allowed else ""
+        raise ConfigError(f"{key}={format_value(value)}: must be a whole number >= {least}{null}")
 
 
 def _check_values(key: str, quoted: Iterable[str]) -> None:
@@ -264,7 +327,7 @@ def explain_hydra(error: Exception) -> str:
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not override '([^']+)'.*?use \+(\S+)", text):
         return _unknown_key(match[1], match[2].partition("=")[2])
-    if match := re.search(r"Could not find '([^/']+)/([^']*)'", text):
+    if match := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, option = match.groups()
         return _not_allowed(group, option) if group in VALUE_GROUPS else _not_an_option(group, option)
     if match := re.search(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import gc
 import importlib.metadata
 import json
 import logging
@@ -25,15 +27,18 @@ from omegaconf import OmegaConf
 
 import auxgrad
 from auxgrad import data, tracking
-from auxgrad.config import Config
+from auxgrad.config import Config, DataConfig
 from auxgrad.data import Reviews
+from auxgrad.outcome import RESULT_FILE
 from auxgrad.tracking import Dataset, RunRecord, Store
 from auxgrad.values import format_value
 
 if TYPE_CHECKING:
+    from auxgrad.model import AuxiliaryModel
     from auxgrad.problems import Problem
 
 
+GPU_MEMORY = "AUXGRAD_GPU_MEMORY_MB"  # Set by a launcher whose workers share a GPU.
 LOG = logging.getLogger(__name__)
 # The last is what TensorFlow logs as an error on every machine without a GPU.
 STARTUP_REMARK = re.compile(
@@ -56,23 +61,26 @@ class Result:
     examples_per_second: float
 
 
-def run(config: Config, output_dir: Path, log_model: bool = True) -> Result:
+def run(config: Config, output_dir: Path, log_model: bool = True, once: bool = False) -> Result:
     """Trains one network, evaluates it once on the test set and records all of it in MLflow.
 
     Early stopping restores the weights of the epoch with the lowest validation loss before the test.
-    The run ends FINISHED, FAILED (with its traceback as an artifact) or KILLED (on Ctrl-C).
+    The run ends FINISHED, FAILED (with its traceback as an artifact) or KILLED (on Ctrl-C). What it came
+    to is also in `output_dir`: result.json or traceback.txt.
 
     Args:
         config: from `auxgrad.config.compose`.
-        output_dir: folder for what does not go to MLflow (TensorBoard summaries).
+        output_dir: folder for result.json and what does not go to MLflow (TensorBoard summaries).
         log_model: whether the best network is stored, where `tracking.log_model` leaves it open.
+        once: refuse if a run with the same `Config.key` is finished or running in the store.
 
     Raises:
         AuxgradError: before any training, if the data or the tracking store cannot be used.
+        AlreadyFinished, RunsElsewhere: before any training, with `once`.
     """
     print(f"auxgrad {auxgrad.__version__}: {config.setting}, seed {config.seed}")
     store = tracking.open_store(config.tracking)
-    reviews = data.load(config.data, say=lambda line: print(line, flush=True))
+    reviews = load_reviews(config.data)
     print(
         f"data      {reviews.name}: {len(reviews.train):,} train, "
         f"{len(reviews.validation):,} validation, {len(reviews.test):,} test reviews "
@@ -83,11 +91,13 @@ def run(config: Config, output_dir: Path, log_model: bool = True) -> Result:
 
         _share_gpus()
         problem = problems.build(config.problem, reviews, config.seed)
+        model = _compiled_model(config, problem)
     print(f"network   {problem.description}; {_device()}")
     print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
 
     record = store.start_run(
         name=f"{config.setting} seed={config.seed}",
+        key=config.key(reviews.fingerprint),
         params={
             **{
                 key: format_value(getattr(config, key))
@@ -96,29 +106,40 @@ def run(config: Config, output_dir: Path, log_model: bool = True) -> Result:
             "data": config.data.name,
             "config": config.setting,
         },
-        tags={**_versions(), "data_fingerprint": reviews.fingerprint},
+        tags={
+            **_versions(),
+            "data_fingerprint": reviews.fingerprint,
+            tracking.SETTING_KEY: config.key(reviews.fingerprint, with_seed=False),
+        },
         dataset=_dataset(config, reviews),
+        once=once,
     )
     try:
         record.text(OmegaConf.to_yaml(config.model_dump(mode="json")), "config.yaml")
-        result = _train(config, problem, record, output_dir)
+        result = _train(config, problem, model, record, output_dir)
         keep = log_model if config.tracking.log_model is None else config.tracking.log_model
         if keep:
             with record.artifact("model.keras") as path:
-                problem.network.save(path)
+                model.network.save(path)
         record.flush()
     except BaseException as error:
-        _end_unfinished(record, "FAILED" if isinstance(error, Exception) else "KILLED")
+        _forget_model()
+        _end_unfinished(record, "FAILED" if isinstance(error, Exception) else "KILLED", output_dir)
         raise
     record.end("FINISHED")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / RESULT_FILE).write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n")
     _report(result, store)
     return result
 
 
-def _end_unfinished(record: RunRecord, status: str) -> None:
+def _end_unfinished(record: RunRecord, status: str, output_dir: Path) -> None:
     """Saves what can be saved; whatever fails here, perhaps the store, must not hide the first error."""
     if status == "FAILED":
         LOG.exception("the run failed")
+        with contextlib.suppress(OSError):
+            output_dir.mkdir(parents=True, exist_ok=True)
+            (output_dir / "traceback.txt").write_text(traceback.format_exc())
         with contextlib.suppress(Exception):
             record.text(traceback.format_exc(), "traceback.txt")
     with contextlib.suppress(Exception):
@@ -128,26 +149,84 @@ def _end_unfinished(record: RunRecord, status: str) -> None:
         print(f"\nthe run is marked {status} in MLflow: run {record.run_id}", file=sys.stderr)
 
 
+@functools.lru_cache(maxsize=1)
+def load_reviews(config: DataConfig) -> Reviews:
+    """The encoded reviews; the runs of a sweep in one process read them once."""
+    return data.load(config, say=lambda line: print(line, flush=True))
+
+
 def _share_gpus() -> None:
-    """Lets TensorFlow take GPU memory as it needs it, not all of it at once."""
+    """Lets TensorFlow take GPU memory as it needs it, or the share that the launcher has set."""
     import tensorflow as tf
 
+    megabytes = os.environ.get(GPU_MEMORY)
     for gpu in tf.config.list_physical_devices("GPU"):
         # Whoever has used TensorFlow in this process before has decided already.
         with contextlib.suppress(RuntimeError):
-            tf.config.experimental.set_memory_growth(gpu, True)
+            if megabytes:
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(megabytes))
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def _train(config: Config, problem: Problem, record: RunRecord, output_dir: Path) -> Result:
+@dataclass(frozen=True)
+class _Compiled:
+    """A model that a process has trained, to be trained again by the next run of a sweep."""
+
+    structure: tuple[object, ...]
+    model: AuxiliaryModel
+    gradients_before: frozenset[str]
+
+
+_compiled: _Compiled | None = None
+
+
+def _compiled_model(config: Config, problem: Problem) -> AuxiliaryModel:
+    """The model of this run: compiled anew only where more differs than weights, lam and alpha."""
+    global _compiled
+    from tensorflow.python.framework import ops
+
+    from auxgrad.model import AuxiliaryModel
+
+    parts = (config.mode, config.overall, config.alpha < 1, config.problem, config.data.num_words)
+    if _compiled is None or _compiled.structure != parts:
+        _forget_model()
+        gradients = frozenset(ops.gradient_registry._registry)
+        model = AuxiliaryModel(
+            problem.network, problem.auxiliary, config.mode, config.lam, config.alpha, config.overall
+        )
+        model.compile(optimizer=problem.optimizer, loss=problem.loss)
+        _compiled = _Compiled(parts, model, gradients)
+    else:
+        model = _compiled.model
+        model.lam, model.alpha = config.lam, config.alpha
+        model.restart(problem.network, problem.optimizer)
+    return model
+
+
+def _forget_model() -> None:
+    """Frees the model: TensorFlow would keep its custom gradients, and by them its weights, for good."""
+    global _compiled
+    if _compiled is None:
+        return
+    from tensorflow.python.framework import ops
+
+    registry = ops.gradient_registry._registry
+    for name in [name for name in registry if name not in _compiled.gradients_before]:
+        if name.startswith("CustomGradient-"):
+            del registry[name]
+    _compiled = None
+    gc.collect()
+
+
+def _train(
+    config: Config, problem: Problem, model: AuxiliaryModel, record: RunRecord, output_dir: Path
+) -> Result:
     import keras
 
     from auxgrad.callbacks import RecordCurves
-    from auxgrad.model import AuxiliaryModel
 
-    model = AuxiliaryModel(
-        problem.network, problem.auxiliary, config.mode, config.lam, config.alpha, config.overall
-    )
-    model.compile(optimizer=problem.optimizer, loss=problem.loss)
     curves = RecordCurves(record)
     callbacks = [
         curves,
@@ -220,6 +299,7 @@ def _device() -> str:
     return ", ".join(names) or f"CPU, {os.cpu_count()} cores"
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
     packages = ("tensorflow", "keras", "numpy", "mlflow")
     tags = {f"version.{name}": importlib.metadata.version(name) for name in packages}

@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,18 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from auxgrad.config import TrackingConfig
-from auxgrad.errors import TrackingError
+from auxgrad.errors import AlreadyFinished, RunsElsewhere, TrackingError
+from auxgrad.processes import SIGN_OF_LIFE, identity, is_alive, sign_of_life
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+RUN_KEY, SETTING_KEY = "run_key", "setting_key"
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 BATCH = 1000  # Most metrics that one call of the MLflow API takes.
 CONTACT_SECONDS = 10
+SIGN_OF_LIFE_SECONDS = 60
+PAGE = 1000  # Most runs that one call returns.
 
 
 @dataclass(frozen=True)
@@ -33,21 +37,32 @@ class Store:
     client: MlflowClient
     uri: str
     experiment_id: str
+    name: str
 
     def start_run(
         self,
         name: str,
+        key: str,
         params: Mapping[str, str],
         tags: Mapping[str, str],
         dataset: Dataset,
+        once: bool = False,
     ) -> RunRecord:
-        """Opens a run with status RUNNING."""
+        """Opens a run with status RUNNING.
+
+        With `once` no other run of this key may be finished or running: raises AlreadyFinished or
+        RunsElsewhere. Of a dead process a run is marked KILLED and counts no more.
+        """
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag, Param
         from mlflow.tracking.context.registry import resolve_tags
 
-        # resolve_tags: user, source file and git commit, as mlflow.start_run would add them.
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**resolve_tags(), **tags})
+        with self._lock() if once else contextlib.nullcontext():
+            if once:
+                self._refuse_second(key)
+            # resolve_tags: user, source file and git commit, as mlflow.start_run would add them.
+            all_tags = {**resolve_tags(), **tags, **identity(), RUN_KEY: key}
+            run = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
         run_id = run.info.run_id
         self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
         self.client.log_inputs(
@@ -67,6 +82,78 @@ class Store:
         )
         return RunRecord(self, run_id)
 
+    def _lock(self) -> contextlib.AbstractContextManager[Any]:
+        """Between a look into the store and a new run no other process may make the same run.
+
+        Where processes of one machine share an SQLite file; a server has no such lock, so there two
+        processes that ask within milliseconds may both go on.
+        """
+        file = _sqlite_file(self.uri)
+        return FileLock(f"{file}.lock") if file else contextlib.nullcontext()
+
+    def _refuse_second(self, key: str) -> None:
+        for run in self.runs(f"tags.{RUN_KEY} = '{key}'"):
+            if run.status == "FINISHED":
+                raise AlreadyFinished(f"finished already: run {run.run_id}", run.run_id)
+            if run.status == "RUNNING" and not self.kill_orphan(run):
+                raise RunsElsewhere(f"is running elsewhere, in {run.where}")
+
+    def runs(self, condition: str = "") -> list[Recorded]:
+        """The experiment's runs, newest first, that meet a condition in MLflow's search language."""
+        found: list[Recorded] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], condition, max_results=PAGE, page_token=token
+            )
+            for run in page:
+                data = run.data
+                found.append(
+                    Recorded(run.info.run_id, run.info.status, data.params, data.metrics, data.tags)
+                )
+            token = page.token
+            if not token:
+                return found
+
+    def finished_keys(self) -> set[str]:
+        """Keys of all runs that are FINISHED."""
+        return {run.tags.get(RUN_KEY, "") for run in self.runs("attributes.status = 'FINISHED'")}
+
+    def kill_orphans(self) -> int:
+        """Marks all RUNNING runs of dead processes KILLED; how many there were."""
+        return sum(self.kill_orphan(run) for run in self.runs("attributes.status = 'RUNNING'"))
+
+    def kill_orphan(self, run: Recorded) -> bool:
+        """Marks a RUNNING run KILLED if its process is dead; whether it was."""
+        if RUN_KEY not in run.tags or is_alive(run.tags):
+            return False
+        self.client.set_terminated(run.run_id, "KILLED")
+        return True
+
+    def sibling(self, name: str) -> Store:
+        """Another experiment of the same store, created when missing."""
+        return open_store(
+            TrackingConfig(uri=self.uri, experiment=name, log_model=None, tensorboard=False)
+        )
+
+    def start_summary(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> RunRecord:
+        """Opens a run that stands for others."""
+        from mlflow.entities import Param
+
+        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags)).info.run_id
+        self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+        return RunRecord(self, run_id)
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Steps and values of a curve."""
+        points = self.client.get_metric_history(run_id, metric)
+        return [(point.step, point.value) for point in points]
+
+    def delete(self, run_ids: Iterable[str]) -> None:
+        """Moves runs to MLflow's trash."""
+        for run_id in run_ids:
+            self.client.delete_run(run_id)
+
     def ui_command(self) -> str | None:
         """The command that shows this store in a browser; None where a server is running already."""
         if self.uri.startswith(("http", "databricks")):
@@ -75,9 +162,15 @@ class Store:
 
     def ui_url(self, run_id: str) -> str:
         """The page of a run's curves and results in the MLflow UI."""
+        return self._page(f"runs/{run_id}/model-metrics?workflowType=machine_learning")
+
+    def ui_list_url(self) -> str:
+        """The page of the experiment's runs in the MLflow UI."""
+        return self._page("runs?workflowType=machine_learning")
+
+    def _page(self, rest: str) -> str:
         base = self.uri.rstrip("/") if self.uri.startswith("http") else "http://127.0.0.1:5000"
-        page = f"experiments/{self.experiment_id}/runs/{run_id}/model-metrics"
-        return f"{base}/#/{page}?workflowType=machine_learning"
+        return f"{base}/#/experiments/{self.experiment_id}/{rest}"
 
 
 @dataclass(frozen=True)
@@ -90,12 +183,29 @@ class Dataset:
     profile: str
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A run as the store has it; of each metric the last value."""
+
+    run_id: str
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+    @property
+    def where(self) -> str:
+        """The process that the run belongs to, for a person."""
+        return f"process {self.tags.get('worker.pid')} on {self.tags.get('worker.host')}"
+
+
 class RunRecord:
     """One run; metrics wait in memory until `flush`."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store, self.run_id = store, run_id
         self._waiting: list[Any] = []
+        self._seen_alive = time.monotonic()
 
     def metric(self, name: str, value: float, step: int) -> None:
         from mlflow.entities import Metric
@@ -107,6 +217,9 @@ class RunRecord:
         while self._waiting:
             self.store.client.log_batch(self.run_id, metrics=self._waiting[:BATCH])
             del self._waiting[:BATCH]
+        if time.monotonic() - self._seen_alive > SIGN_OF_LIFE_SECONDS:
+            self._seen_alive = time.monotonic()
+            self.store.client.set_tag(self.run_id, SIGN_OF_LIFE, sign_of_life())
 
     def text(self, content: str, file: str) -> None:
         """Stores a text artifact."""
@@ -164,6 +277,7 @@ def _open(name: str, uri: str, experiment: str, file: Path | None) -> Store:
     # Before mlflow is imported, which reads them.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -176,7 +290,9 @@ def _open(name: str, uri: str, experiment: str, file: Path | None) -> Store:
             found = client.get_experiment_by_name(experiment)
             if found is None:
                 try:
-                    return Store(client, uri, client.create_experiment(experiment, artifacts))
+                    return Store(
+                        client, uri, client.create_experiment(experiment, artifacts), experiment
+                    )
                 except MlflowException:
                     # Another process was faster, on another machine perhaps.
                     found = client.get_experiment_by_name(experiment)
@@ -190,7 +306,7 @@ def _open(name: str, uri: str, experiment: str, file: Path | None) -> Store:
             f"tracking.experiment={experiment}: was deleted from {uri}; choose another name, or "
             f"bring it back with `mlflow experiments restore -x {found.experiment_id}`"
         )
-    return Store(client, uri, found.experiment_id)
+    return Store(client, uri, found.experiment_id, experiment)
 
 
 def _sqlite_file(uri: str) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from auxgrad.config import HYDRA_VERSION_BASE, check_arguments, explain_hydra, v
 from auxgrad.errors import AuxgradError
 from auxgrad.values import conf_dir, quote_values
 
+GRID_SWEEPER = "hydra_plugins.auxgrad.grid_sweeper.GridSweeper"
+
 
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name="config")
 def train(composed: DictConfig) -> float:
@@ -26,10 +29,15 @@ def train(composed: DictConfig) -> float:
     config = validate(composed)
     from auxgrad import experiment
 
-    single = HydraConfig.get().mode is not RunMode.MULTIRUN
+    hydra_config = HydraConfig.get()
+    single = hydra_config.mode is not RunMode.MULTIRUN
+    in_grid = not single and hydra_config.sweeper._target_ == GRID_SWEEPER
     try:
         result = experiment.run(
-            config, output_dir=Path(HydraConfig.get().runtime.output_dir), log_model=single
+            config,
+            output_dir=Path(hydra_config.runtime.output_dir),
+            log_model=single,
+            once=in_grid and not config.force,
         )
     except AuxgradError as error:
         if single:
@@ -41,6 +49,8 @@ def train(composed: DictConfig) -> float:
 def main() -> None:
     """The command line: wrong input ends in one line and exit status 1, Ctrl-C in 130."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Hydra's remark on a preset of ours that has the name of a plugin's own config, such as ray.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way, over many lines.
     try:
@@ -57,6 +67,8 @@ def main() -> None:
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error.__cause__, AuxgradError):  # Of a plugin that Hydra could not make.
+        return str(error.__cause__)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return explain_hydra(error)
     if isinstance(error, OSError) and error.filename:

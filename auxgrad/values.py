@@ -70,6 +70,11 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def quote(text: str) -> str:
+    """The text as a string of Hydra's grammar, whatever is in it."""
+    return "'" + text.replace("'", "\\'") + "'"
+
+
 def quote_values(arguments: Iterable[str]) -> list[str]:
     """Command line arguments, with the values of the value groups as quoted strings.
 
@@ -93,7 +98,7 @@ def _quote(parser: OverridesParser, argument: str) -> str:
         return argument  # Hydra reports it, with the place.
     if override.value_type is ValueType.INTERVAL_SWEEP:
         return argument
-    quoted = ",".join("'" + text.replace("'", "\\'") + "'" for text in _texts(override))
+    quoted = ",".join(quote(text) for text in _texts(override))
     return f"{override.get_key_element()}={quoted}" if quoted else argument
 
 

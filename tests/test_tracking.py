@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -11,7 +12,7 @@ from conftest import together
 from mlflow import MlflowClient
 
 from auxgrad.config import TrackingConfig
-from auxgrad.errors import TrackingError
+from auxgrad.errors import AlreadyFinished, RunsElsewhere, TrackingError
 from auxgrad.tracking import Dataset, open_store, store_uri
 
 
@@ -40,7 +41,7 @@ def test_eight_processes_meet_a_store_that_is_not_there(tmp_path):
         "from auxgrad.tracking import Dataset, open_store\n"
         "config = TrackingConfig(uri=None, experiment='e', log_model=None, tensorboard=False)\n"
         "store = open_store(config)\n"
-        "record = store.start_run('run', {'mode': 'x'}, {}, Dataset('d', 'f' * 64, '{}', '{}'))\n"
+        "record = store.start_run('run', 'key', {'mode': 'x'}, {}, Dataset('d', 'f' * 64, '{}', '{}'))\n"
         "[record.metric('train_loss', i / 7, i) for i in range(50)]\n"
         "record.flush()\n"
         "record.end('FINISHED')"
@@ -55,8 +56,52 @@ def test_eight_processes_meet_a_store_that_is_not_there(tmp_path):
         assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 50
 
 
+DATA = Dataset("d", "0" * 64, "{}", "{}")
+
+
+def test_a_run_is_made_once(in_tmp):
+    store = open_store(tracking())
+
+    def start(key="key"):
+        return store.start_run("r", key, {}, {}, DATA, once=True)
+
+    first = start()
+    with pytest.raises(RunsElsewhere, match=f"process {os.getpid()} on "):
+        start()
+    start("another").end("FAILED")
+    first.end("KILLED")
+    second = start()
+    second.end("FINISHED")
+    with pytest.raises(AlreadyFinished) as caught:
+        start()
+    assert caught.value.run_id == second.run_id
+    assert store.finished_keys() == {"key"}
+    store.start_run("r", "key", {}, {}, DATA).end("FINISHED")  # Without `once` nobody asks.
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_alive"),
+    [
+        ({}, True),
+        ({"worker.pid": "4194304"}, False),
+        ({"worker.started": "1.0"}, False),  # Its number has been given to another process.
+        ({"worker.boot": "before"}, False),
+        ({"worker.host": "elsewhere"}, True),
+        ({"worker.host": "elsewhere", "worker.alive": "1000"}, False),
+    ],
+)
+def test_runs_of_dead_processes_are_orphans(in_tmp, changed, is_alive):
+    store = open_store(tracking())
+    record = store.start_run("r", "key", {}, {}, DATA)
+    for name, value in changed.items():
+        store.client.set_tag(record.run_id, name, value)
+    assert store.kill_orphans() == (not is_alive)
+    [run] = store.runs()
+    assert run.status == ("RUNNING" if is_alive else "KILLED")
+
+
 def test_more_metrics_than_one_call_takes(in_tmp):
-    record = open_store(tracking()).start_run("r", {}, {}, Dataset("d", "0" * 64, "{}", "{}"))
+    record = open_store(tracking()).start_run("r", "key", {}, {}, DATA)
     for step in range(2500):
         record.metric("train_loss", float(step), step)
     record.flush()

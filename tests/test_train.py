@@ -105,7 +105,7 @@ def test_same_command_same_losses_bit_for_bit(train, tmp_path, small):
     commands = [(overrides, {}), (overrides, {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"})]
     for arguments, env in commands:
         assert train(*arguments, **env).returncode == 0
-    assert train("--multirun", "mode=Multitask,Projection", *overrides[1:]).returncode == 0
+    assert train("--multirun", "mode=Multitask,Projection", "force=true", *overrides[1:]).returncode == 0
     assert train(*overrides, "seed=1").returncode == 0
     client, runs = runs_of(tmp_path)
     found = {}
@@ -119,7 +119,7 @@ def test_same_command_same_losses_bit_for_bit(train, tmp_path, small):
     # A sweep keeps no models, a single run does.
     kept = {path.parts[-3] for path in tmp_path.glob("mlartifacts/*/artifacts/model.keras")}
     assert len(kept) == 3
-    assert len(list(tmp_path.glob("multirun/*/*/*_seed=0/train.log"))) == 2
+    assert len(list(tmp_path.glob("multirun/auxgrad/*/seed=0/train.log"))) == 2
 
 
 def test_one_seed_same_weights_and_batches_in_every_mode(in_tmp, small):
@@ -134,6 +134,32 @@ def test_one_seed_same_weights_and_batches_in_every_mode(in_tmp, small):
     # With a weight this small the later losses stay close: the later batches are the same too.
     for mode in ("Multitask", "Orthogonal"):
         np.testing.assert_allclose(first[mode, 0], first["SingleTask", 0], rtol=1e-2)
+
+
+def test_a_model_trained_again_gives_what_a_new_one_does(in_tmp, small):
+    """In a sweep one process trains one model again and again: with another seed, lam and alpha."""
+
+    def train_all(forget):
+        found = []
+        for mode, lam, alpha, seed in (
+            ("Orthogonal", 3, 0.01, 0),
+            ("Orthogonal", 30, 0.5, 1),
+            ("Multitask", 30, 1, 1),
+        ):
+            if forget:
+                experiment._forget_model()
+            run([f"mode={mode}", f"lam={lam}", f"alpha={alpha}", f"seed={seed}", *small], in_tmp)
+            models.add(id(experiment._compiled.model))
+            client, [latest, *_] = runs_of(in_tmp)
+            names = ("train_loss", "val_loss", "test_loss", "cosine/overall", "conflict/logit.kernel")
+            found.append([curve(client, latest, name) for name in names])
+        return found
+
+    experiment._forget_model()
+    models = set()
+    again = train_all(forget=False)
+    assert len(models) == 2
+    assert again == train_all(forget=True)
 
 
 def test_early_stopping_tests_the_best_epoch(in_tmp, small):
@@ -231,6 +257,19 @@ def test_gpus_are_shared_and_named(monkeypatch):
     assert experiment._device() == "GPU first, GPU second"
 
 
+def test_a_shared_gpu_is_divided(monkeypatch):
+    limits = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"])
+    monkeypatch.setattr(
+        tf.config,
+        "set_logical_device_configuration",
+        lambda gpu, parts: limits.append((gpu, [part.memory_limit for part in parts])),
+    )
+    monkeypatch.setenv(experiment.GPU_MEMORY, "4500")
+    experiment._share_gpus()
+    assert limits == [("gpu", [4500])]
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_is_killed_cleanly(tmp_path, small, number, status):
     command = [sys.executable, "-m", "auxgrad.train", *small]
@@ -281,7 +320,7 @@ def test_groups_on_the_command_line(train):
         "mode: Multitask, Orthogonal, Projection, SingleTask, UnweightedCosine, WeightedCosine"
         in done.stdout
     )
-    assert done.stdout.count("python -m auxgrad.train") == 5
+    assert done.stdout.count("python -m auxgrad.train") == 6
 
 
 def test_shell_completion(train):
