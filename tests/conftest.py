@@ -21,6 +21,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
+# Ignored in what a shell has put into the background, and inherited so by every process of a test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).parent.parent
 
 # A run of a second: the same code as the published one, on few reviews and few weights.
@@ -85,6 +88,40 @@ def train(tmp_path: Path) -> Train:
         )
 
     return run
+
+
+@pytest.fixture
+def sweep(train: Train) -> Train:
+    """`python -m auxgrad.train --multirun ...` in an empty folder."""
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return train("--multirun", *arguments, **env)
+
+    return run
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> dict[str, str]:
+    """A file that makes runs of lam=666 fail, and of lam=667 die the first time."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, pathlib, signal, sys\n"
+        "class Break:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'auxgrad.callbacks':\n"
+        "            sys.meta_path.remove(self)\n"
+        "            from auxgrad import model\n"
+        "            fit = model.AuxiliaryModel.fit\n"
+        "            def broken(self, *args, **kwargs):\n"
+        "                if self.lam == 666: raise RuntimeError('the disk is full')\n"
+        "                once = pathlib.Path(os.environ['DIE_ONCE'])\n"
+        "                if self.lam == 667 and not once.exists():\n"
+        "                    once.touch()\n"
+        "                    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "                return fit(self, *args, **kwargs)\n"
+        "            model.AuxiliaryModel.fit = broken\n"
+        "sys.meta_path.insert(0, Break())\n"
+    )
+    return {"PYTHONPATH": str(tmp_path), "DIE_ONCE": str(tmp_path / "died")}
 
 
 @pytest.fixture

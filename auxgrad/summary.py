@@ -1,0 +1,116 @@
+"""One summary run for each setting in MLflow: means over seeds, as the UI does not make them.
+
+The UI loads a hundred runs and averages only those; the settings of a grid fit that page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from auxgrad.config import Config
+from auxgrad.tracking import RUN_KEY, SETTING_KEY, Recorded, Store
+
+CURVES = ("train_loss", "val_loss")
+MEANS = ("best_val_loss", "epochs", "seconds")
+SUMMARY_OF = "summary_of"  # A digest of the runs that a summary was made of.
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean, standard deviation (n − 1) and 95 % interval of the mean, by Student's t; n values."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    n: int
+
+    @staticmethod
+    def of(values: Iterable[float]) -> Estimate:
+        """With one value the last three are NaN.
+
+        >>> estimate = Estimate.of([0.30, 0.32, 0.34])
+        >>> print(f"{estimate.mean:.3f} {estimate.std:.3f} {estimate.low:.3f} {estimate.high:.3f}")
+        0.320 0.020 0.270 0.370
+        """
+        from scipy.stats import t
+
+        sample = np.asarray(list(values), np.float64)
+        mean, n = float(np.mean(sample)), len(sample)
+        if n < 2:
+            return Estimate(mean, math.nan, math.nan, math.nan, n)
+        std = float(np.std(sample, ddof=1))
+        half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n)
+        return Estimate(mean, std, mean - half, mean + half, n)
+
+
+def write(store: Store, settings: Mapping[str, Config], say: Callable[[str], None]) -> None:
+    """Brings the summary runs of these settings up to date, in the experiment NAME-settings.
+
+    A setting whose finished runs are those that its summary was made of is left alone.
+
+    Args:
+        store: where the runs are.
+        settings: `Config.key(..., with_seed=False)` to any config of that setting.
+        say: is told, in one line, what was written.
+    """
+    groups = {key: runs for key, runs in _groups(store).items() if key in settings}
+    if not groups:
+        return
+    target = store.sibling(f"{next(iter(settings.values())).tracking.experiment}-settings")
+    there: dict[str, list[Recorded]] = {}
+    for summary in target.runs():
+        there.setdefault(summary.tags.get(SETTING_KEY, ""), []).append(summary)
+    for key, runs in groups.items():
+        digest = hashlib.sha256(" ".join(sorted(run.run_id for run in runs)).encode()).hexdigest()
+        old = there.get(key, [])
+        if [summary.tags.get(SUMMARY_OF) for summary in old] != [digest]:
+            tags = {SETTING_KEY: key, SUMMARY_OF: digest}
+            _write_one(store, target, settings[key], runs, tags)
+            target.delete([summary.run_id for summary in old])
+    say(
+        f"summary   {len(groups)} setting{'s' * (len(groups) > 1)}, mean and 95 % interval over seeds: "
+        f"experiment {target.name}"
+    )
+
+
+def _groups(store: Store) -> dict[str, list[Recorded]]:
+    """Finished runs by setting, of each seed the newest."""
+    newest: dict[str, Recorded] = {}
+    for run in store.runs("attributes.status = 'FINISHED'"):
+        newest.setdefault(run.tags.get(RUN_KEY, ""), run)
+    groups: dict[str, list[Recorded]] = {}
+    for run in newest.values():
+        groups.setdefault(run.tags.get(SETTING_KEY, ""), []).append(run)
+    return groups
+
+
+def _write_one(
+    store: Store, target: Store, config: Config, runs: Sequence[Recorded], tags: Mapping[str, str]
+) -> None:
+    estimate = Estimate.of(run.metrics["test_loss"] for run in runs)
+    params = {name: runs[0].params[name] for name in runs[0].params if name != "seed"}
+    record = target.start_summary(config.setting, params, tags)
+    steps = 0
+    for name in CURVES:
+        curves = [dict(store.history(run.run_id, name)) for run in runs]
+        # As far as every seed went: a mean over fewer and fewer seeds would bend the curve.
+        common = sorted(set.intersection(*(set(curve) for curve in curves)))
+        steps = max(steps, *common, 0)
+        for step in common:
+            record.metric(name, float(np.mean([curve[step] for curve in curves])), step)
+    record.metric("test_loss", estimate.mean, steps)
+    record.metric("seeds", estimate.n, steps)
+    if estimate.n > 1:
+        record.metric("test_loss_std", estimate.std, steps)
+        record.metric("test_loss_low", estimate.low, steps)
+        record.metric("test_loss_high", estimate.high, steps)
+    for name in MEANS:
+        record.metric(name, float(np.mean([run.metrics[name] for run in runs])), steps)
+    record.flush()
+    record.end("FINISHED")
