@@ -1,0 +1,25 @@
+"""Sweeps by Ray, in an environment with the extra ray: pytest -m ray."""
+
+from __future__ import annotations
+
+import pytest
+from test_sweep import losses, statuses
+
+pytestmark = pytest.mark.ray
+GRID = ("mode=SingleTask,Projection", "lam=1,10", "alpha=0.01", "seed=range(2)")
+
+
+def test_the_same_numbers_resume_and_failures(sweep, tmp_path, small, failing):
+    done = sweep("hydra/launcher=ray", *GRID, *small, **failing)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 combinations, 6 distinct: 0 finished, 6 to run" in done.stdout
+    assert done.stdout.count("\ndone ") == 6
+    assert sweep(*GRID, "tracking.experiment=local", *small).returncode == 0
+    assert losses(tmp_path) == losses(tmp_path, "local")
+
+    more = sweep("hydra/launcher=ray", "mode=Projection", "lam=10,666", "alpha=0.01", *small, **failing)
+    assert more.returncode == 1
+    assert "2 distinct: 1 finished, 1 to run" in more.stdout
+    assert more.stderr.endswith("auxgrad: 1 of 1 runs failed\n")
+    assert "RuntimeError: the disk is full" in more.stdout
+    assert statuses(tmp_path) == {"FINISHED": 6, "FAILED": 2}

@@ -1,0 +1,106 @@
+"""The README's tracking server, on PostgreSQL as `.ci/postgres` starts it: pytest -m slurm.
+
+The marker stands for every test that needs a server which a script in .ci has started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+pytestmark = pytest.mark.slurm
+
+
+def commands():
+    """The lines of the first console block under the heading."""
+    section = (REPOSITORY / "README.md").read_text().partition("\n### A tracking server\n")[2]
+    block = re.search(r"```console\n(.*?)```", section, re.S)[1]
+    return [line.removeprefix("$ ") for line in block.splitlines()]
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def uri(home):
+    """The address of a server that was started with the README's commands, but port and database."""
+    *lines, sweep = commands()
+    assert sweep.startswith("python -m auxgrad.train --multirun ")
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    database = f"auxgrad_test_{port}"
+    uri = f"http://{socket.gethostname()}:{port}"
+    script = "\n".join([*lines, f'[ "$MLFLOW_TRACKING_URI" = {uri} ]'])
+    script = script.replace("5000", str(port)).replace("mlruns", database)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shell = subprocess.Popen(
+        ["bash", "-ec", script],
+        cwd=home,
+        env={**os.environ, "HOME": str(home), "PATH": path},
+        start_new_session=True,
+    )
+    try:
+        assert shell.wait(180) == 0, [log.read_text() for log in home.glob("*.log")]
+        yield uri
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+        subprocess.run(["dropdb", "--if-exists", "--force", database], check=True)
+
+
+def status(url, **headers):
+    """What the server answers to a search for experiments, as its own page asks."""
+    headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(
+        f"{url}/ajax-api/2.0/mlflow/experiments/search", b'{"max_results": 1}', headers
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_sweep_on_the_tracking_server_of_the_readme(uri, home, tmp_path, small, train):
+    from mlflow import MlflowClient
+
+    grid = ("mode=SingleTask,Multitask", "lam=1", "seed=range(2)", *small)
+    done = train("--multirun", *grid, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stderr
+    again = train("--multirun", *grid, MLFLOW_TRACKING_URI=uri)
+    assert again.returncode == 0, again.stderr
+    assert "4 finished, 0 to run" in again.stdout
+
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("auxgrad").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    # Artifacts went through the server into its folder, and come back the same way.
+    assert runs[0].info.artifact_uri.startswith("mlflow-artifacts:/")
+    config = Path(client.download_artifacts(runs[0].info.run_id, "config.yaml", str(home)))
+    assert "lam: 1" in config.read_text()
+    assert len(list(home.glob("mlartifacts/**/config.yaml"))) == 4
+    assert not list(tmp_path.glob("ml*"))
+
+    # Asked under its own name, through a tunnel, and from its own page; no other name, no other page.
+    host = uri.removeprefix("http://")
+    assert status(uri) == status(uri, Host=host.replace(socket.gethostname(), "localhost")) == 200
+    assert status(uri, Origin=uri) == 200
+    assert (
+        status(uri, Host="elsewhere.example:80") == status(uri, Origin="http://elsewhere.example") == 403
+    )
