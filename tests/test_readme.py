@@ -23,8 +23,14 @@ QUICK_START, REST = README.split("## Runs", 1)
 COMMANDS = [
     line[2:] for block in re.findall(r"```console\n(.*?)```", REST, re.S) for line in block.splitlines()
 ]
-TRAINING = [command for command in COMMANDS if command.startswith("python -m auxgrad.train")]
-OTHERS = [command for command in COMMANDS if command not in TRAINING]
+AUXGRAD = [command for command in COMMANDS if command.startswith("python -m auxgrad.train")]
+# These take a cluster, see below.
+CLUSTER = [command for command in AUXGRAD if "hydra/launcher=" in command]
+TRAINING = [command for command in AUXGRAD if command not in CLUSTER]
+SERVER = re.search(r"### A tracking server\n.*?```console\n(.*?)```", REST, re.S)[
+    1
+]  # In test_server.py.
+OTHERS = [command for command in COMMANDS if command not in AUXGRAD and command not in SERVER]
 
 
 def test_the_quick_start_is_two_lines():
@@ -35,28 +41,59 @@ def test_the_quick_start_is_two_lines():
 
 def test_no_other_commands_than_the_ones_run_here():
     assert OTHERS == ["mlflow ui --backend-store-uri sqlite:///mlflow.db", "python benchmarks/step.py"]
-    assert len(TRAINING) == 10
+    assert len(TRAINING) == 14
+    assert [re.findall(r"launcher=(\w+)", command) for command in CLUSTER] == [
+        ["slurm"],
+        ["slurm"],
+        ["ray"],
+    ]
 
 
-def runs_in(command: str) -> int:
-    """How many runs a command asks for: the product of the numbers of values."""
-    sizes = {"range(5)": 5, "glob(*)": 6}
+def combinations_in(command: str) -> int:
+    """How many combinations a command asks for: the product of the numbers of values."""
+    sizes = {"range(2)": 2, "range(5)": 5, "glob(*)": 6}
     values = [word.partition("=")[2] for word in shlex.split(command)]
     return math.prod(sizes.get(value, value.count(",") + 1) for value in values)
 
 
-@pytest.mark.parametrize("command", TRAINING)
-def test_training_commands(command, tmp_path, corpus, cache):
+def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> None:
+    """Runs it with a small network, for one epoch and of an experiment one seed."""
     with tarfile.open(tmp_path / "aclImdb.tar.gz", "w:gz") as tar:
         tar.add(corpus, arcname="aclImdb")
     small = [f"data.cache_dir={cache}", "problem.hidden=[4]", "problem.epochs=1"]
-    words = [sys.executable, *shlex.split(command)[1:]]
+    words = [sys.executable, *shlex.split(command.replace("range(3)", "range(1)"))[1:]]
     if "--help" not in words:
         words += [word for word in small if word.partition("=")[0] not in command]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    only_shows = "--help" in command or "--cfg" in command
-    assert done.stdout.count("result    test loss") == (0 if only_shows else runs_in(command))
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "experiment=paper dry_run=true" in command:
+        assert "2,750 distinct" in done.stdout
+    elif "--multirun" in command:
+        planned = re.search(
+            r"plan      ([\d,]+) comb\w+, (\d+) distinct: 0 finished, (\d+) to run", done.stdout
+        )
+        assert planned
+        expected = 36 if "experiment=figure7" in command else combinations_in(command)
+        assert int(planned[1]) == expected
+        assert f"sweep     {planned[3]} done, 0 failed, 0 left" in done.stdout
+    else:
+        only_shows = "--help" in command or "--cfg" in command
+        assert done.stdout.count("result    test loss") == (0 if only_shows else 1)
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_training_commands(command, tmp_path, corpus, cache):
+    check_training(command, tmp_path, corpus, cache)
+
+
+@pytest.mark.slurm
+def test_slurm_command(tmp_path, corpus, cache):
+    check_training(CLUSTER[0], tmp_path, corpus, cache)
+
+
+@pytest.mark.ray
+def test_ray_command(tmp_path, corpus, cache):
+    check_training(CLUSTER[2], tmp_path, corpus, cache)
 
 
 def test_mlflow_ui(tmp_path, small, train):
