@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -122,6 +123,15 @@ def failing(tmp_path: Path) -> dict[str, str]:
         "sys.meta_path.insert(0, Break())\n"
     )
     return {"PYTHONPATH": str(tmp_path), "DIE_ONCE": str(tmp_path / "died")}
+
+
+@pytest.fixture
+def none_left() -> Iterator[None]:
+    """Ends what a failing test leaves running: workers would go on for hours."""
+    yield
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 @pytest.fixture

@@ -62,6 +62,8 @@ def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> N
         tar.add(corpus, arcname="aclImdb")
     small = [f"data.cache_dir={cache}", "problem.hidden=[4]", "problem.epochs=1"]
     words = [sys.executable, *shlex.split(command.replace("range(3)", "range(1)"))[1:]]
+    if "--multirun" in words and "launcher" not in command:
+        words.append("hydra.launcher.workers=1")
     if "--help" not in words:
         words += [word for word in small if word.partition("=")[0] not in command]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)

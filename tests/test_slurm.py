@@ -13,7 +13,7 @@ from test_sweep import SWEEP, losses, runs_of, started, statuses, wait_for
 from auxgrad import slurm
 from auxgrad.processes import slurm_states
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("none_left")]
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.runs_per_task=3", "hydra.launcher.cpus_per_task=1")
 
 
@@ -80,6 +80,7 @@ def test_interrupted_tasks_are_cancelled_and_the_sweep_resumed(sweep, tmp_path, 
     assert len(losses(tmp_path)) == 6
 
 
+@pytest.mark.long
 def test_the_sweeper_dies_and_its_tasks_are_not_doubled(tmp_path, small):
     """Its tasks go on; the next sweep leaves to them what they run and waits for it."""
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
