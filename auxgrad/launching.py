@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,9 +131,10 @@ class EventLauncher(Launcher):
         """What a worker needs to know."""
         return RunJob(self.config, self.hydra_context, self.task_function, Singleton.get_state())
 
+    @abstractmethod
     def events(self, jobs: Mapping[int, Sequence[str]]) -> Generator[Event]:
-        raise NotImplementedError
+        """Runs the jobs and yields what happens; closed early, it ends what runs."""
 
+    @abstractmethod
     def describe(self) -> str:
         """Where runs go, for a person: 2 workers, ..."""
-        raise NotImplementedError

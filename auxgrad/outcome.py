@@ -32,9 +32,9 @@ class Outcome:
     seconds: float | None = None
 
     @staticmethod
-    def crash(error: str, folder: str = "") -> Outcome:
+    def crash(error: str) -> Outcome:
         """Of a run whose process died."""
-        return Outcome("failed", folder, error, retry=True)
+        return Outcome("failed", error=error, retry=True)
 
     @staticmethod
     def of(job: JobReturn) -> Outcome:

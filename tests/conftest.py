@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pty
 import random
 import signal
 import socket
@@ -152,6 +153,21 @@ def together(commands: Sequence[Sequence[str]], cwd: Path) -> list[subprocess.Co
         out, err = process.communicate(timeout=300)
         finished.append(subprocess.CompletedProcess(command, process.returncode, out, err))
     return finished
+
+
+def on_a_terminal(command: Sequence[str], cwd: Path, env: dict[str, str] | None = None) -> str:
+    """What a command that succeeds writes on a terminal."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(command, cwd=cwd, stdout=follower, stderr=follower, env=env)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(leader, 4096)
+        except OSError:  # The other end is closed.
+            break
+    assert process.wait() == 0
+    return shown.decode()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from collections import Counter
 
 import psutil
 import pytest
-from conftest import REPOSITORY, together
+from conftest import REPOSITORY, on_a_terminal, together
 from mlflow import MlflowClient
 
 pytestmark = pytest.mark.usefixtures("none_left")
@@ -328,20 +327,10 @@ def test_on_a_terminal_there_is_a_live_line(tmp_path, small):
     """In a folder with a name that Hydra's grammar would not take as it stands."""
     folder = tmp_path / "it's here"
     folder.mkdir()
-    leader, follower = pty.openpty()
     command = [*SWEEP, "mode=SingleTask", "seed=range(3)", "hydra.launcher.workers=1", *small]
     command += ['hydra.sweeper.dir="it\'s mine"']
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(command, cwd=folder, stdout=follower, stderr=follower, env=env)
-    os.close(follower)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(leader, 4096)
-        except OSError:  # The other end is closed.
-            break
-    assert process.wait() == 0
-    text = shown.decode()
+    text = on_a_terminal(command, folder, env)
     assert "0 done, 1 running, 0 failed, 2 left; time to go: after the first runs" in text
     assert "1 done, 1 running, 0 failed, 1 left" in text
     assert "done 3/3" in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import REPOSITORY
+from conftest import REPOSITORY, on_a_terminal
 from mlflow import MlflowClient
 
 from auxgrad import experiment
@@ -292,19 +291,7 @@ def test_interrupted_it_is_killed_cleanly(tmp_path, small, number, status):
 
 
 def test_on_a_terminal_there_is_a_progress_bar_with_both_losses(tmp_path, small):
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "auxgrad.train", *small], cwd=tmp_path, stdout=follower, stderr=follower
-    )
-    os.close(follower)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(leader, 4096)
-        except OSError:  # The other end is closed.
-            break
-    assert process.wait() == 0
-    text = shown.decode()
+    text = on_a_terminal([sys.executable, "-m", "auxgrad.train", *small], tmp_path)
     assert re.search(r"4/4.*━.*loss: 0\.\d+ - val_loss: 0\.\d+", text)
     assert "result    test loss" in text
     for noise in ("WARNING", "I0000", "oneDNN", "Warning", "HYDRA", "INFO"):
