@@ -20,14 +20,18 @@ class Auxiliary(abc.ABC):
     coupled: ClassVar[bool]
 
     def forward(self, x: Any, y: Any, y_pred: Any) -> Any:
-        """What `direction` differentiates; called once a step, under the gradient tape."""
+        """What a coupled `direction` differentiates; called once a step, under the gradient tape."""
         return None
 
     @abc.abstractmethod
     def direction(
-        self, forward: Any, tape: tf.GradientTape, variables: Sequence[keras.Variable]
+        self, forward: Any, tape: tf.GradientTape | None, variables: Sequence[keras.Variable]
     ) -> list[tf.Tensor | None]:
-        """u, one for each variable; None where the auxiliary does not reach."""
+        """u, one for each variable; None where the auxiliary does not reach.
+
+        Decoupled it depends on the variables alone: forward and tape are None then. Called where XLA
+        compiles, so that weights read here are not held elsewhere and can be updated in place.
+        """
 
     def get_config(self) -> dict[str, Any]:
         return {}
@@ -47,7 +51,7 @@ class WeightDecay(Auxiliary):
     coupled = False
 
     def direction(
-        self, forward: Any, tape: tf.GradientTape, variables: Sequence[keras.Variable]
+        self, forward: Any, tape: tf.GradientTape | None, variables: Sequence[keras.Variable]
     ) -> list[tf.Tensor | None]:
         return [tf.convert_to_tensor(variable.value) for variable in variables]
 
@@ -81,7 +85,7 @@ class AuxiliaryLoss(Auxiliary):
         return tf.reduce_mean(self.loss(x, y, y_pred))
 
     def direction(
-        self, forward: Any, tape: tf.GradientTape, variables: Sequence[keras.Variable]
+        self, forward: Any, tape: Any, variables: Sequence[keras.Variable]
     ) -> list[tf.Tensor | None]:
         return list(tape.gradient(forward, [variable.value for variable in variables]))
 

@@ -139,7 +139,13 @@ def censor_with(
     None stays None; one whose v is None keeps u (SingleTask: zero).
     """
     if MODES[mode] is multitask:
-        return list(auxiliary)
+        # Times one, which is known when the products are: else XLA updates weights in place before it
+        # takes their products, and copies them for that.
+        ones = tf.unstack(scalars[:, 1] >= 0.0)
+        return [
+            None if u is None else tf.cast(one, u.dtype) * u
+            for one, u in zip(ones, auxiliary, strict=True)
+        ]
     if overall:
         scalars = tf.ones_like(scalars) * tf.reduce_sum(scalars, axis=0, keepdims=True)
     a, b = coefficients(mode, *tf.unstack(scalars, axis=-1))

@@ -42,7 +42,7 @@ from auxgrad.values import (
 HYDRA_VERSION_BASE = "1.3"
 # Raise it with every change of what a run with a given config computes: older runs then count no more
 # as finished ones of the same key.
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 
 
 def _no_bool(value: object) -> object:
@@ -84,6 +84,7 @@ class ProblemConfig(_Section):
     batch_size: PositiveWhole
     epochs: PositiveWhole
     patience: PositiveWhole
+    tf32: Flag
 
 
 class DataConfig(_Section):

@@ -10,15 +10,11 @@ import importlib.metadata
 import json
 import logging
 import math
-import os
 import platform
-import re
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +22,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 import auxgrad
-from auxgrad import data, tracking
+from auxgrad import data, devices, tracking
 from auxgrad.config import Config, DataConfig
 from auxgrad.data import Reviews
 from auxgrad.outcome import RESULT_FILE
@@ -38,13 +34,8 @@ if TYPE_CHECKING:
     from auxgrad.problems import Problem
 
 
-GPU_MEMORY = "AUXGRAD_GPU_MEMORY_MB"  # Set by a launcher whose workers share a GPU.
 LOG = logging.getLogger(__name__)
-# The last is what TensorFlow logs as an error on every machine without a GPU.
-STARTUP_REMARK = re.compile(
-    rb"I0000 |WARNING: All log messages before absl|To enable the following instructions|"
-    rb"E0000 .* cuInit: "
-)
+MOST_STEPS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -86,13 +77,13 @@ def run(config: Config, output_dir: Path, log_model: bool = True, once: bool = F
         f"{len(reviews.validation):,} validation, {len(reviews.test):,} test reviews "
         f"(SHA-256 {reviews.fingerprint[:8]})"
     )
-    with _quiet_stderr():
+    with devices.quiet_stderr():
         from auxgrad import problems
 
-        _share_gpus()
+        devices.configure(config.problem.tf32)
         problem = problems.build(config.problem, reviews, config.seed)
-        model = _compiled_model(config, problem)
-    print(f"network   {problem.description}; {_device()}")
+        model = compiled_model(config, problem)
+    print(f"network   {problem.description}; {devices.describe()}")
     print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
 
     record = store.start_run(
@@ -155,21 +146,6 @@ def load_reviews(config: DataConfig) -> Reviews:
     return data.load(config, say=lambda line: print(line, flush=True))
 
 
-def _share_gpus() -> None:
-    """Lets TensorFlow take GPU memory as it needs it, or the share that the launcher has set."""
-    import tensorflow as tf
-
-    megabytes = os.environ.get(GPU_MEMORY)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        # Whoever has used TensorFlow in this process before has decided already.
-        with contextlib.suppress(RuntimeError):
-            if megabytes:
-                limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(megabytes))
-                tf.config.set_logical_device_configuration(gpu, [limit])
-            else:
-                tf.config.experimental.set_memory_growth(gpu, True)
-
-
 @dataclass(frozen=True)
 class _Compiled:
     """A model that a process has trained, to be trained again by the next run of a sweep."""
@@ -182,21 +158,30 @@ class _Compiled:
 _compiled: _Compiled | None = None
 
 
-def _compiled_model(config: Config, problem: Problem) -> AuxiliaryModel:
+def compiled_model(config: Config, problem: Problem) -> AuxiliaryModel:
     """The model of this run: compiled anew only where more differs than weights, lam and alpha."""
     global _compiled
     from tensorflow.python.framework import ops
 
     from auxgrad.model import AuxiliaryModel
 
-    parts = (config.mode, config.overall, config.alpha < 1, config.problem, config.data.num_words)
+    # Several steps in one call of TensorFlow: without the way back to Python in between.
+    at_once = max(n for n in range(1, MOST_STEPS_AT_ONCE + 1) if problem.steps_per_epoch % n == 0)
+    parts = (
+        config.mode,
+        config.overall,
+        config.alpha < 1,
+        config.problem,
+        config.data.num_words,
+        at_once,
+    )
     if _compiled is None or _compiled.structure != parts:
         _forget_model()
         gradients = frozenset(ops.gradient_registry._registry)
         model = AuxiliaryModel(
             problem.network, problem.auxiliary, config.mode, config.lam, config.alpha, config.overall
         )
-        model.compile(optimizer=problem.optimizer, loss=problem.loss)
+        model.compile(problem.optimizer, problem.loss, steps_per_execution=at_once)
         _compiled = _Compiled(parts, model, gradients)
     else:
         model = _compiled.model
@@ -239,6 +224,7 @@ def _train(
     started = time.perf_counter()
     history = model.fit(
         problem.train,
+        steps_per_epoch=problem.steps_per_epoch,
         validation_data=problem.validation,
         epochs=config.problem.epochs,
         callbacks=callbacks,
@@ -291,14 +277,6 @@ def _dataset(config: Config, reviews: Reviews) -> Dataset:
     )
 
 
-def _device() -> str:
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
-    return ", ".join(names) or f"CPU, {os.cpu_count()} cores"
-
-
 @functools.cache
 def _versions() -> dict[str, str]:
     packages = ("tensorflow", "keras", "numpy", "mlflow")
@@ -307,7 +285,7 @@ def _versions() -> dict[str, str]:
         "version.auxgrad": auxgrad.__version__,
         "version.python": platform.python_version(),
         **tags,
-        "device": _device(),
+        "device": devices.describe(),
         **_git_state(),
     }
 
@@ -322,27 +300,3 @@ def _git_state() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return {}  # Installed from a wheel, or no git.
     return {"git_changed": str(status.stdout != "").lower()}
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keeps TensorFlow's remarks at start-up off the terminal; warnings, errors and all else pass.
-
-    They are written by C++ code before it can be configured, so the file descriptor is diverted.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        terminal = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            kept.seek(0)
-            has_driver = Path("/proc/driver/nvidia").exists()
-            for line in kept.read().splitlines(keepends=True):
-                if not STARTUP_REMARK.match(line) or (has_driver and line.startswith(b"E0000")):
-                    os.write(2, line)

@@ -42,22 +42,27 @@ def claim_folder(wanted: Path) -> Path:
 
 @dataclass(frozen=True)
 class RunJob:
-    """Composes and runs job `number` in this process; its output goes to a file in its folder."""
+    """Runs job `number` in this process; its output goes to a file in its folder."""
 
     config: DictConfig
     hydra_context: HydraContext
     task_function: TaskFunction
     singletons: Mapping[Any, Any]
 
-    def __call__(self, number: int, overrides: Sequence[str]) -> Outcome:
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The config of a job; takes 50 ms, which need not be those of a worker."""
+        return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+
+    def __call__(self, number: int, job: DictConfig | Sequence[str]) -> Outcome:
+        """`job` is its config, or the overrides to compose it from."""
         setup_globals()
         Singleton.set_state(self.singletons)
         folder = None
         try:
-            composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            job, sweep = composed.hydra.job, composed.hydra.sweep
-            with read_write(job), open_dict(job):
-                job.id, job.num = number, number
+            composed = job if isinstance(job, DictConfig) else self.compose(job)
+            sweep = composed.hydra.sweep
+            with read_write(composed.hydra.job), open_dict(composed.hydra.job):
+                composed.hydra.job.id = composed.hydra.job.num = number
             HydraConfig.instance().set_config(composed)
             folder = claim_folder(Path(sweep.dir, sweep.subdir))
             with read_write(sweep):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from auxgrad.auxiliaries import Auxiliary, WeightDecay
@@ -20,6 +21,7 @@ from auxgrad.censoring import (
 )
 
 Directions = Sequence[tf.Tensor | None]
+LOSSES_KEPT = 1024
 
 
 @keras.saving.register_keras_serializable("auxgrad")
@@ -83,7 +85,8 @@ class AuxiliaryModel(keras.Model):
         self.lam = lam
         self._share = tf.Variable(0.0, trainable=False, name="alpha")
         self.alpha = alpha
-        self._batch_loss = tf.Variable(math.nan, trainable=False, name="batch_loss")
+        self._kept_losses = tf.Variable(tf.zeros((LOSSES_KEPT,)), trainable=False, name="losses")
+        self._steps_taken = tf.Variable(0, trainable=False, name="steps", dtype=tf.int64)
         self._ignores_auxiliary = self._rule is single_task
         if network.built:
             self._build_state()
@@ -115,9 +118,22 @@ class AuxiliaryModel(keras.Model):
         self._share.assign(value)
 
     @property
-    def batch_loss(self) -> tf.Tensor:
-        """Primary loss of the last training batch alone (`fit` shows the mean since the epoch began)."""
-        return self._batch_loss.read_value()
+    def steps(self) -> int:
+        """Optimisation steps since the model was made or restarted."""
+        return int(self._steps_taken)
+
+    def batch_losses(self, since: int = 0) -> np.ndarray:
+        """Primary loss of each training batch alone, from step `since` on (counted from 0).
+
+        `fit` shows the mean since the epoch began. Kept on the device, so that no step waits for them.
+
+        Raises:
+            ValueError: more than 1,024 steps have gone since.
+        """
+        steps = self.steps
+        if steps - since > LOSSES_KEPT:
+            raise ValueError(f"since={since}: of {steps} losses only the last {LOSSES_KEPT} are kept")
+        return np.take(self._kept_losses.numpy(), np.arange(since, steps), mode="wrap")
 
     def build(self, input_shape: Any) -> None:
         if not self.network.built:
@@ -185,15 +201,17 @@ class AuxiliaryModel(keras.Model):
         variables = self.trainable_variables
         values = [variable.value for variable in variables]
         primary = _dense(tape.gradient(loss, values))
-        auxiliary = _dense(
-            [] if self._ignores_auxiliary else self.auxiliary.direction(forward, tape, variables)
-        )
+        auxiliary: Directions = []
+        if self.auxiliary.coupled and not self._ignores_auxiliary:
+            auxiliary = _dense(self.auxiliary.direction(forward, tape, variables))
 
         if not self.optimizer.built:
             with tf.init_scope():
                 self.optimizer.build(variables)
         self._update_function()(primary, auxiliary)
-        self._batch_loss.assign(tf.cast(loss, tf.float32))
+        position = tf.IndexedSlices(tf.cast(loss, tf.float32), self._steps_taken % LOSSES_KEPT)
+        self._kept_losses.scatter_update(position)
+        self._steps_taken.assign_add(1)
         batch_size = tf.shape(tf.nest.flatten(x)[0])[0]
         self._loss_tracker.update_state(loss, sample_weight=batch_size)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
@@ -204,7 +222,8 @@ class AuxiliaryModel(keras.Model):
         Both are like the model's own, and new. What has been compiled is kept, so that training again
         costs no second compilation; the result is that of a new model, bit for bit.
         """
-        self.network.set_weights(network.get_weights())
+        for own, fresh in zip(self.network.weights, network.weights, strict=True):
+            own.assign(fresh)
         for each in (self.optimizer, optimizer):
             if not each.built:
                 each.build(self.trainable_variables)
@@ -214,7 +233,7 @@ class AuxiliaryModel(keras.Model):
             average.assign(tf.zeros_like(average.value))
         if self._averages and self.start == "first":
             self._averaged_steps.assign(0)
-        self._batch_loss.assign(math.nan)
+        self._steps_taken.assign(0)
         self.reset_censoring_statistics()
 
     def _update_function(self) -> Any:
@@ -232,6 +251,8 @@ class AuxiliaryModel(keras.Model):
         if self._ignores_auxiliary:
             self._apply(primary, variables)
             return
+        if not self.auxiliary.coupled:
+            auxiliary = _dense(self.auxiliary.direction(None, None, variables))
         reference = self._reference(primary)
         scalars = per_variable_products(auxiliary, reference)
         self._count(scalars)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 
 import cloudpickle
 
-from auxgrad.experiment import GPU_MEMORY
+from auxgrad.devices import GPU_MEMORY
 from auxgrad.outcome import Outcome
 
 # How long a worker may take to end its run cleanly once it is asked to.
@@ -98,18 +99,21 @@ def visible_gpus() -> list[Gpu]:
 
 
 def run_all(
-    execute: Callable[[int, Sequence[str]], Outcome],
-    jobs: Mapping[int, Sequence[str]],
+    execute: Callable[[int, Any], Outcome],
+    jobs: Mapping[int, Any],
     places: Sequence[Slot],
+    prepare: Callable[[Any], Any] = lambda job: job,
 ) -> Generator[Event]:
-    """Runs `execute(number, overrides)` for each job in a worker; yields what happens, as it happens.
+    """Runs `execute(number, prepare(job))` for each job; yields what happens, as it happens.
 
+    `execute` runs in workers, `prepare` in this process, for the next jobs while the workers are busy.
     A worker that dies costs its job a failed outcome, and is replaced. When the iteration is left early
     (an exception, Ctrl-C, close()) the workers are asked to end their runs cleanly; another Ctrl-C kills
     them at once. Workers also end when this process dies.
     """
     pickled = cloudpickle.dumps(execute)
     waiting = deque(jobs)
+    prepared: dict[int, Any] = {}
     workers = [_Worker(slot, pickled) for slot in places[: len(jobs)]]
     try:
         while True:
@@ -118,11 +122,14 @@ def run_all(
                     if worker.process is None:
                         worker.start()
                     job = waiting.popleft()
-                    worker.give(job, jobs[job])
+                    worker.give(job, prepared.pop(job) if job in prepared else prepare(jobs[job]))
                     yield Event(job)
             busy = [worker for worker in workers if worker.job is not None]
             if not busy:
                 return
+            for job in itertools.islice(waiting, len(workers)):
+                if job not in prepared:
+                    prepared[job] = prepare(jobs[job])
             ready = wait([worker.connection for worker in busy])
             for worker in busy:
                 if worker.connection in ready:
@@ -150,10 +157,10 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def give(self, job: int, overrides: Sequence[str]) -> None:
+    def give(self, job: int, prepared: Any) -> None:
         self.job = job
         with contextlib.suppress(OSError):  # It has died while idle: `take` will tell.
-            self.connection.send((job, list(overrides)))
+            self.connection.send((job, prepared))
 
     def take(self) -> Outcome:
         """The outcome of the job; if the worker is dead, that."""
@@ -207,10 +214,10 @@ def _work(connection: Connection, environment: Mapping[str, str], pickled: bytes
     frozen = False
     while True:
         try:
-            job, overrides = connection.recv()
+            job, prepared = connection.recv()
         except (EOFError, OSError):
             return
-        outcome = execute(job, overrides)
+        outcome = execute(job, prepared)
         sys.stdout.flush()
         # What a run leaves in reference cycles is a network and its data. What stays for good, the
         # modules above all, is set aside, or looking through it would take longer than all else.

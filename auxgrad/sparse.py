@@ -8,13 +8,20 @@ import keras
 import tensorflow as tf
 
 
-def sparse_matmul(sparse: tf.SparseTensor, dense: tf.Tensor) -> tf.Tensor:
+def sparse_matmul(sparse: tf.SparseTensor, dense: tf.Tensor, densify: bool | None = None) -> tf.Tensor:
     """sparse @ dense, shapes (n, m) and (m, k), differentiable with respect to `dense`.
 
     Both directions run on all threads and give the same result every time: unlike
     `tf.sparse.sparse_dense_matmul`, which uses one. The transposition is explicit, since a product
     with `transpose_a` is slower than both together.
+
+    Args:
+        densify: make `sparse` dense on the device first. None: where there is a GPU.
     """
+    if densify is None:
+        densify = bool(tf.config.list_logical_devices("GPU"))
+    if densify:
+        return tf.sparse.to_dense(sparse, validate_indices=False) @ dense
     matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
         indices=sparse.indices, values=sparse.values, dense_shape=sparse.dense_shape
     )

@@ -27,6 +27,7 @@ SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databrick
 BATCH = 1000  # Most metrics that one call of the MLflow API takes.
 CONTACT_SECONDS = 10
 SIGN_OF_LIFE_SECONDS = 60
+METRIC_SECONDS = 5  # Longest that metrics wait while a run goes on: each writing takes 10 ms.
 PAGE = 1000  # Most runs that one call returns.
 
 
@@ -200,20 +201,26 @@ class Recorded:
 
 
 class RunRecord:
-    """One run; metrics wait in memory until `flush`."""
+    """One run; metrics wait in memory until `flush`, or `flush_now_and_then`."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store, self.run_id = store, run_id
         self._waiting: list[Any] = []
-        self._seen_alive = time.monotonic()
+        self._flushed = self._seen_alive = time.monotonic()
 
     def metric(self, name: str, value: float, step: int) -> None:
         from mlflow.entities import Metric
 
         self._waiting.append(Metric(name, value, int(time.time() * 1000), step))
 
+    def flush_now_and_then(self) -> None:
+        """Writes the metrics that wait if the last writing was seconds ago."""
+        if time.monotonic() - self._flushed > METRIC_SECONDS:
+            self.flush()
+
     def flush(self) -> None:
         """Writes the metrics that wait."""
+        self._flushed = time.monotonic()
         while self._waiting:
             self.store.client.log_batch(self.run_id, metrics=self._waiting[:BATCH])
             del self._waiting[:BATCH]

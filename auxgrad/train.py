@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -64,6 +65,9 @@ def main() -> None:
         if show_traceback:
             raise
         raise SystemExit(f"auxgrad: {_one_line(error)}") from None
+    finally:
+        # All that is alive goes with the process: to look through it at exit would take over a second.
+        gc.freeze()
 
 
 def _one_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ import tensorflow as tf
 import auxgrad
 from auxgrad import AuxiliaryLoss, AuxiliaryModel
 from auxgrad.censoring import MODES
+from auxgrad.model import LOSSES_KEPT
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "trajectories.json").read_text())
 BCE = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -58,7 +59,7 @@ def test_golden_trajectory(run):
     losses = []
     for rows in GOLDEN["batches"]:
         model.train_on_batch(x[rows], y[rows])
-        losses.append(float(model.batch_loss))
+        losses.append(model.batch_losses(len(losses))[0])
     np.testing.assert_allclose(losses, run["losses"], rtol=1e-5, atol=1e-6)
     for mine, wanted in zip(net.get_weights(), run["final_weights"], strict=True):
         np.testing.assert_allclose(mine, np.array(wanted, np.float32), rtol=1e-5, atol=1e-6)
@@ -238,6 +239,26 @@ def test_layers_of_one_name_keep_their_own_average():
     model = AuxiliaryModel(Twins(), mode="Orthogonal", lam=1.0)
     model.compile("adam", BCE)
     assert np.isfinite(model.fit(*batch(), epochs=2, verbose=0).history["loss"]).all()
+
+
+def test_batch_losses_are_kept_for_a_thousand_steps():
+    x, y = batch(8)
+    model = AuxiliaryModel(network(), mode="SingleTask")
+    model.compile(keras.optimizers.SGD(0.01), BCE, steps_per_execution=4)
+    assert len(model.batch_losses()) == model.steps == 0
+    expected = []
+    for _ in range(3):
+        expected.append(float(BCE(y, model.network(x))))
+        model.train_on_batch(x, y)
+    np.testing.assert_allclose(model.batch_losses(), expected, rtol=1e-5)
+    data = tf.data.Dataset.from_tensors((x, y)).repeat()
+    model.fit(data, steps_per_epoch=LOSSES_KEPT, verbose=0)
+    assert model.steps == LOSSES_KEPT + 3
+    with pytest.raises(ValueError, match=f"since=2: of {LOSSES_KEPT + 3} losses only the last"):
+        model.batch_losses(2)
+    losses = model.batch_losses(3)
+    assert len(losses) == LOSSES_KEPT
+    assert (np.diff(losses) <= 0).all()  # In the order of the steps, across the end of the buffer.
 
 
 def test_lam_can_change_during_training():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from auxgrad.sparse import SparseDense
+from auxgrad.sparse import SparseDense, sparse_matmul
 
 rng = np.random.default_rng(0)
 
@@ -37,3 +37,18 @@ def test_values_gradients_and_saving_are_those_of_dense(tmp_path):
     keras.Model(inputs, ours(inputs)).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(sparse), ours(sparse))
+
+
+def test_densified_it_is_the_same():
+    """As on a GPU."""
+    sparse = tf.sparse.from_dense(tf.cast(rng.random((6, 30)) < 0.2, tf.float32))
+    kernel = tf.constant(rng.normal(size=(30, 5)), tf.float32)
+    found = []
+    for densify in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            outputs = sparse_matmul(sparse, kernel, densify)
+            loss = tf.reduce_sum(outputs**2)
+        found.append((outputs, tape.gradient(loss, kernel)))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -18,7 +18,10 @@ from auxgrad.data import Reviews
 
 @dataclass(frozen=True)
 class Problem:
-    """A network and all that its training needs; the data sets give batches (x, y)."""
+    """A network and all that its training needs; the data sets give batches (x, y).
+
+    `train` has no end: each `steps_per_epoch` batches are one epoch of `train_size` examples.
+    """
 
     network: keras.Model
     auxiliary: Auxiliary
@@ -28,6 +31,7 @@ class Problem:
     validation: tf.data.Dataset
     test: tf.data.Dataset
     train_size: int
+    steps_per_epoch: int
     description: str
 
 

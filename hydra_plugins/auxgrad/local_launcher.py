@@ -30,4 +30,5 @@ class LocalLauncher(EventLauncher):
     def events(self, jobs: Mapping[int, Sequence[str]]) -> Generator[Event]:
         from auxgrad import pool
 
-        return pool.run_all(self.run_job(), jobs, self._slots)
+        run_job = self.run_job()
+        return pool.run_all(run_job, jobs, self._slots, prepare=run_job.compose)
