@@ -6,6 +6,7 @@ commands run as they stand, with a small network for one epoch.
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import re
@@ -40,7 +41,7 @@ def test_the_quick_start_is_two_lines():
 
 
 def test_no_other_commands_than_the_ones_run_here():
-    assert OTHERS == ["mlflow ui --backend-store-uri sqlite:///mlflow.db", "python benchmarks/step.py"]
+    assert OTHERS == ["mlflow ui --backend-store-uri sqlite:///mlflow.db", "python -m benchmarks"]
     assert len(TRAINING) == 14
     assert [re.findall(r"launcher=(\w+)", command) for command in CLUSTER] == [
         ["slurm"],
@@ -105,15 +106,17 @@ def test_mlflow_ui(tmp_path, small, train):
 
 
 @pytest.mark.long
-def test_benchmark():
-    done = subprocess.run(
-        [sys.executable, "benchmarks/step.py"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert len(re.findall(r"^\| .* \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", done.stdout, re.M)) == 5
+def test_benchmarks(tmp_path):
+    """All parts of it, each once."""
+    command = [sys.executable, *shlex.split(OTHERS[1])[1:], "--quick", "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.count("|---|") == 7
+    with (tmp_path / "figures.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["value"]) > 0 for row in rows if row["who"] != "start of Python")
+    steps = {(row["setting"], row["who"]) for row in rows if row["what"] == "step"}
+    assert len(steps) == 5 * len({"auxgrad", "eager dense", "PyTorch by hand", "fit", "memory limit"})
+    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", README, re.S))

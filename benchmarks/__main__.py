@@ -1,0 +1,313 @@
+"""What the figures on speed in the README come from: `python -m benchmarks`.
+
+Prints tables, and writes figures.csv and speed.png. Everything is measured in this one run: contestants
+sit in processes of their own and take turns, whole commands follow one another. The extra `bench` brings
+PyTorch and Matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.turns import in_turns
+
+SETTINGS = {
+    "SingleTask": ["mode=SingleTask"],
+    "Multitask": ["mode=Multitask"],
+    "Projection alpha=0.01": ["mode=Projection", "alpha=0.01"],
+    "Projection alpha=1": ["mode=Projection", "alpha=1"],
+    "Orthogonal overall": ["mode=Orthogonal", "overall=true"],
+}
+MAIN = ("SingleTask", "Projection alpha=0.01")
+EVERYBODY = ("auxgrad", "eager dense", "PyTorch by hand")
+GROWTH = {
+    "batch_size": [f"problem.batch_size={n}" for n in (128, 512, 2048)],
+    "num_words": [f"data.num_words={n}" for n in (5_000, 10_000, 20_000, 40_000)],
+    "width": [f"problem.hidden=[{n},{n}]" for n in (256, 512, 1024)],
+}
+
+
+class Figures:
+    """All that was measured, one row each."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, float, str]] = []
+
+    def add(self, what: str, setting: str, who: str, value: float, unit: str) -> None:
+        self.rows.append((what, setting, who, value, unit))
+
+    def get(self, what: str, setting: str, who: str) -> float:
+        return next(row[3] for row in self.rows if row[:3] == (what, setting, who))
+
+    def write(self, file: Path) -> None:
+        with file.open("w", newline="") as out:
+            table = csv.writer(out)
+            table.writerow(["what", "setting", "who", "value", "unit"])
+            table.writerows((*row[:3], f"{row[3]:.6g}", row[4]) for row in self.rows)
+
+
+def table(title: str, header: Sequence[str], rows: Iterator[Sequence[str]]) -> None:
+    """Prints a Markdown table, row by row."""
+    print(f"\n{title}\n\n| {' | '.join(header)} |\n|{'---|' * len(header)}", flush=True)
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def steps(figures: Figures, rounds: int, count: int) -> Iterator[Sequence[str]]:
+    for setting, overrides in SETTINGS.items():
+        with in_turns(EVERYBODY, overrides) as processes:
+            times: dict[str, list[float]] = {name: [] for name in [*EVERYBODY, "fit"]}
+            epochs: dict[str, list[float]] = {name: [] for name in EVERYBODY}
+            bandwidths = []
+            for number in range(rounds):
+                for name, process in processes.items():
+                    times[name] += process.call("steps", count)
+                    if name == "auxgrad":
+                        epoch, step = process.call("fit")
+                        times["fit"].append(step)
+                        bandwidths.append(process.call("bandwidth"))
+                    elif setting in MAIN:
+                        epoch = process.call("epoch")
+                    else:
+                        continue
+                    if number or rounds == 1:  # The first one also makes the data sets.
+                        epochs[name].append(epoch)
+        median = {name: statistics.median(values) for name, values in times.items()}
+        for name, value in median.items():
+            figures.add("step", setting, name, value, "ms")
+        for name, values in epochs.items():
+            if values:
+                figures.add("epoch", setting, name, statistics.median(values), "s")
+        # Parameters, gradient and two moments, with alpha < 1 the average too: read and written once.
+        arrays = 5 if "alpha=1" not in overrides and setting not in ("SingleTask", "Multitask") else 4
+        moved = arrays * 2 * 4 * (10_001 * 512 + 513 * 512 + 513)
+        bandwidth = statistics.median(bandwidths)
+        figures.add("bandwidth", setting, "memory", bandwidth, "GB/s")
+        figures.add("step", setting, "memory limit", moved / bandwidth / 1e6, "ms")
+        yield [
+            setting,
+            *(f"{median[name]:.1f}" for name in EVERYBODY),
+            f"{median['eager dense'] / median['auxgrad']:.1f}",
+            f"{median['auxgrad'] / median['PyTorch by hand']:.2f}",
+            f"{median['fit'] / median['auxgrad']:.2f}",
+            f"{moved / bandwidth / 1e6:.1f}",
+        ]
+
+
+def epochs(figures: Figures) -> Iterator[Sequence[str]]:
+    for setting in MAIN:
+        seconds = [figures.get("epoch", setting, name) for name in EVERYBODY]
+        yield [setting, *(f"{value:.2f}" for value in seconds), f"{seconds[1] / seconds[0]:.1f}"]
+
+
+def products(figures: Figures) -> Iterator[Sequence[str]]:
+    """The input kept sparse and made dense on the device: which is the faster one depends on it."""
+    with in_turns(["auxgrad"], SETTINGS["SingleTask"]) as processes:
+        for densify in (False, True):
+            value = statistics.median(processes["auxgrad"].call("products", densify))
+            how = "made dense" if densify else "sparse"
+            figures.add("first layer", "SingleTask", how, value, "ms")
+            yield [how, f"{value:.1f}"]
+
+
+def command(arguments: Sequence[str], folder: str) -> tuple[float, str]:
+    """Seconds of a whole process, and what it printed."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return time.perf_counter() - started, done.stdout
+
+
+def whole_runs(figures: Figures, limit: Sequence[str]) -> Iterator[Sequence[str]]:
+    for setting in MAIN:
+        overrides = [*SETTINGS[setting], *limit]
+        with tempfile.TemporaryDirectory() as folder:
+            command(["auxgrad.train", *overrides, "problem.epochs=1"], folder)  # Into the disk's cache.
+            ours, _ = command(["auxgrad.train", *overrides], folder)
+            command(["benchmarks.timeline", "parts.json", *overrides], folder)
+            parts = json.loads(Path(folder, "parts.json").read_text())
+            theirs, said = command(["benchmarks.original", str(parts["epochs"]), *overrides], folder)
+        original_memory = float(said.split("peak memory")[1])
+        figures.add("whole run", setting, "auxgrad", ours, "s")
+        figures.add("whole run", setting, "eager dense", theirs, "s")
+        figures.add("peak memory of a run", setting, "auxgrad", parts["memory"], "MB")
+        figures.add("peak memory of a run", setting, "eager dense", original_memory, "MB")
+        for part, value in parts["seconds"].items():
+            figures.add("part of a run", setting, part, value, "s")
+        yield [
+            setting,
+            str(parts["epochs"]),
+            f"{ours:.1f}",
+            f"{theirs:.1f}",
+            f"{theirs / ours:.1f}",
+            f"{parts['seconds']['before the first step']:.1f}",
+            f"{parts['memory']:,.0f}",
+            f"{original_memory:,.0f}",
+        ]
+
+
+def parts_of_runs(figures: Figures) -> Iterator[Sequence[str]]:
+    names = [row[2] for row in figures.rows if row[0] == "part of a run" and row[1] == MAIN[0]]
+    for name in names:
+        yield [name, *(f"{figures.get('part of a run', setting, name):.2f}" for setting in MAIN)]
+
+
+def sweeps(figures: Figures, seeds: int, limit: Sequence[str]) -> Iterator[Sequence[str]]:
+    from mlflow import MlflowClient
+
+    grid = ["mode=SingleTask,Projection", f"seed=range({seeds})", *limit]
+    runs = 2 * seeds
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = ["auxgrad.train", "--multirun", f"hydra.launcher.workers={workers}", *grid]
+            seconds, _ = command(arguments, folder)
+            client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+            experiment = client.get_experiment_by_name("auxgrad")
+            assert experiment
+            by_worker: dict[str, list[tuple[int, int, float]]] = {}
+            for run in client.search_runs([experiment.experiment_id]):
+                validated, tested = (
+                    client.get_metric_history(run.info.run_id, name)[-1].timestamp
+                    for name in ("val_loss", "test_loss")
+                )
+                busy = run.data.metrics["seconds"] + (tested - validated) / 1000
+                row = run.info.start_time, run.info.end_time, busy
+                by_worker.setdefault(run.data.tags["worker.pid"], []).append(row)
+        # From the end of a worker's first run to that of its last.
+        wall = inside = 0.0
+        for rows in by_worker.values():
+            rows.sort()
+            wall += (rows[-1][1] - rows[0][1]) / 1000
+            inside += sum(row[2] for row in rows[1:])
+        who = f"auxgrad, {workers} worker{'s' * (workers > 1)}"
+        figures.add("sweep", "both", who, 3600 * runs / seconds, "runs/h")
+        figures.add("outside training", "both", who, 100 * (1 - inside / wall), "%")
+        yield [who, f"{3600 * runs / seconds:,.0f}", f"{100 * (1 - inside / wall):.1f} %"]
+    each = statistics.mean(figures.get("whole run", setting, "eager dense") for setting in MAIN)
+    figures.add("sweep", "both", "eager dense", 3600 / each, "runs/h")
+    yield ["eager dense, one process after the other", f"{3600 / each:,.0f}", ""]
+
+
+def growth(figures: Figures, count: int, points: int) -> Iterator[Sequence[str]]:
+    for dimension, values in GROWTH.items():
+        for override in values[:points]:
+            times, memory = {}, {}
+            for name in EVERYBODY:  # One after the other: they need much memory.
+                with in_turns([name], [override]) as processes:
+                    times[name] = statistics.median(processes[name].call("steps", count))
+                    memory[name] = processes[name].call("peak_memory")
+                figures.add(f"step by {dimension}", override, name, times[name], "ms")
+                figures.add(f"peak memory by {dimension}", override, name, memory[name], "MB")
+            yield [
+                override,
+                *itertools.chain(*((f"{times[n]:.1f}", f"{memory[n]:,.0f}") for n in EVERYBODY)),
+            ]
+
+
+def draw(figures: Figures, file: Path) -> None:
+    """The step of each setting, three ways, and the memory limit."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    picture, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    colours = {"auxgrad": "#0b4f6c", "PyTorch by hand": "#e07a1f", "eager dense": "#b8b8b8"}
+    for shift, (name, colour) in enumerate(colours.items()):
+        places = [number + 0.27 * (shift - 1) for number in range(len(SETTINGS))]
+        values = [figures.get("step", setting, name) for setting in SETTINGS]
+        bars = axes.bar(places, values, 0.25, color=colour, label=name)
+        axes.bar_label(bars, fmt="%.0f", fontsize=8)
+    for number, setting in enumerate(SETTINGS):
+        limit = figures.get("step", setting, "memory limit")
+        label = "least traffic to memory" if number == 0 else None
+        axes.hlines(limit, number - 0.4, number + 0.4, color="black", linestyle=":", label=label)
+    axes.set_yscale("log")
+    axes.set_ylabel("time of a step (ms, log)")
+    axes.set_xticks(range(len(SETTINGS)), SETTINGS)
+    axes.spines[["top", "right"]].set_visible(False)
+    picture.legend(loc="outside upper center", ncols=4, frameon=False)
+    picture.savefig(file, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="see in minutes whether all of it runs")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    missing = [name for name in ("matplotlib", "torch") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(f'benchmarks: no {" and ".join(missing)}: pip install -e ".[bench]"')
+    quick = arguments.quick
+    rounds, count, seeds, points = (1, 4, 2, 1) if quick else (5, 20, 6, 4)
+    limit = ["problem.epochs=2"] if quick else []
+    figures = Figures()
+    from auxgrad import devices
+
+    with devices.quiet_stderr():
+        device = devices.describe()
+    print(f"{device} ({platform.machine()}), Python {platform.python_version()}")
+    table(
+        "Optimisation step, medians in ms: batch 512, 10,000 inputs, 512-512-1",
+        ["step", *EVERYBODY, "eager / auxgrad", "auxgrad / PyTorch", "fit / bare", "memory limit"],
+        steps(figures, rounds, count),
+    )
+    table("One epoch with validation, s", ["epoch", *EVERYBODY, "eager / auxgrad"], epochs(figures))
+    table("First layer, product and gradient, ms", ["input", "ms"], products(figures))
+    table(
+        "Whole run, process start to exit, s",
+        [
+            "run",
+            "epochs",
+            "auxgrad",
+            "eager dense",
+            "ratio",
+            "auxgrad, before the first step",
+            "auxgrad, peak MB",
+            "eager dense, peak MB",
+        ],
+        whole_runs(figures, limit),
+    )
+    table("Parts of that run, s", ["part", *MAIN], parts_of_runs(figures))
+    table(
+        f"Sweep over {' and '.join(MAIN)}, {seeds} seeds each",
+        [
+            "who",
+            "runs an hour, start-up included",
+            "outside training and evaluation, after the first run",
+        ],
+        sweeps(figures, seeds, limit),
+    )
+    table(
+        "Growth of a step (ms) and of its process (MB), Projection alpha=0.01",
+        ["size", *itertools.chain(*((f"{name}, ms", "MB") for name in EVERYBODY))],
+        growth(figures, count, points),
+    )
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    figures.write(arguments.output / "figures.csv")
+    draw(figures, arguments.output / "speed.png")
+    print(f"\nwritten   {arguments.output}/figures.csv and speed.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A whole run of `auxgrad.train`, its time split: `python -m benchmarks.timeline FILE [OVERRIDES]`.
+
+Writes a JSON file with the seconds of each part, the number of epochs and the peak memory in MB.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import resource
+import statistics
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+BORN = psutil.Process().create_time()
+seconds: dict[str, float] = defaultdict(float)
+
+
+def clock(owner: Any, name: str, part: str) -> None:
+    """Adds the time of a function to a part."""
+    function = getattr(owner, name)
+
+    @functools.wraps(function)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            seconds[part] += time.perf_counter() - started
+
+    setattr(owner, name, timed)
+
+
+def main() -> None:
+    file, *overrides = sys.argv[1:]
+    seconds["start of Python"] = time.time() - BORN
+
+    def imported(*names: str) -> None:
+        started = time.perf_counter()
+        for name in names:
+            __import__(name)
+        seconds[f"import of {names[0]}"] = time.perf_counter() - started
+
+    imported("hydra", "auxgrad.train")
+    imported("mlflow", "mlflow.tracking")
+    imported("tensorflow")
+    imported(
+        "keras", "auxgrad.problems.reviews", "auxgrad.model", "auxgrad.callbacks", "auxgrad.experiment"
+    )
+
+    import keras
+
+    from auxgrad import experiment, problems, tracking, train
+    from auxgrad.model import AuxiliaryModel
+
+    epochs: list[float] = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.started = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            epochs.append(time.perf_counter() - self.started)
+
+    fit, ready = AuxiliaryModel.fit, []
+
+    def watched(self: AuxiliaryModel, *args: Any, **kwargs: Any) -> Any:
+        ready.append(time.time() - BORN)
+        kwargs["callbacks"] = [Watch(), *kwargs["callbacks"]]
+        return fit(self, *args, **kwargs)
+
+    clock(tracking, "open_store", "track")
+    for name in ("metric", "flush", "text", "end"):
+        clock(tracking.RunRecord, name, "track")
+    clock(tracking.Store, "start_run", "track")
+    clock(experiment, "load_reviews", "data")
+    clock(problems, "build", "network and data sets")
+    AuxiliaryModel.fit = watched
+    clock(AuxiliaryModel, "fit", "fit")
+    clock(train, "train", "command")
+
+    sys.argv[1:] = overrides
+    train.main()
+    # Validation is a part of fit.
+    usual = statistics.median(epochs[1:] or epochs)
+    seconds["compile"] = epochs[0] - usual
+    seconds["train"] = seconds.pop("fit") - seconds["compile"]
+    seconds["before the first step"] = ready[0]
+    known = sum(
+        value for name, value in seconds.items() if name not in ("command", "before the first step")
+    )
+    seconds.pop("command")
+    seconds["rest"] = time.time() - BORN - known
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    Path(file).write_text(json.dumps({"seconds": seconds, "epochs": len(epochs), "memory": memory}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Contestants in processes of their own that take turns: they share neither threads nor memory."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import resource
+import traceback
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+class Process:
+    """A contestant elsewhere: `call("steps", 12)` is what its method returns."""
+
+    def __init__(self, name: str, overrides: Sequence[str]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, name, list(overrides)))
+        self._process.start()
+        theirs.close()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        self._connection.send((method, arguments))
+        failed, result = self._connection.recv()
+        if failed:
+            raise RuntimeError(result)
+        return result
+
+    def end(self) -> None:
+        self._connection.close()
+        self._process.join()
+
+
+@contextlib.contextmanager
+def in_turns(names: Sequence[str], overrides: Sequence[str]) -> Iterator[dict[str, Process]]:
+    """Processes of these contestants, all waiting."""
+    started: dict[str, Process] = {}
+    try:
+        for name in names:
+            started[name] = Process(name, overrides)
+            started[name].call("peak_memory")  # It is there.
+        yield started
+    finally:
+        for process in started.values():
+            process.end()
+
+
+def _serve(connection: Connection, name: str, overrides: Sequence[str]) -> None:
+    from auxgrad.config import compose
+    from benchmarks.contestants import CONTESTANTS
+
+    contestant = None
+    while True:
+        try:
+            method, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            if contestant is None:
+                contestant = CONTESTANTS[name](compose(overrides))
+            if method == "peak_memory":
+                answer: Any = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            else:
+                answer = getattr(contestant, method)(*arguments)
+            connection.send((False, answer))
+        except Exception:
+            connection.send((True, traceback.format_exc()))
