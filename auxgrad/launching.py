@@ -50,8 +50,18 @@ class RunJob:
     singletons: Mapping[Any, Any]
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The config of a job; takes 50 ms, which need not be those of a worker."""
+        """The config of a job."""
         return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+
+    def prepare(self, overrides: Sequence[str]) -> DictConfig | Sequence[str]:
+        """The config of a job, which takes 50 ms that need not be those of a worker.
+
+        Overrides that cannot be composed stay as they are: the worker reports their error as the job's.
+        """
+        try:
+            return self.compose(overrides)
+        except Exception:
+            return list(overrides)
 
     def __call__(self, number: int, job: DictConfig | Sequence[str]) -> Outcome:
         """`job` is its config, or the overrides to compose it from."""

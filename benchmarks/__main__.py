@@ -244,7 +244,7 @@ def draw(figures: Figures, file: Path) -> None:
         axes.hlines(limit, number - 0.4, number + 0.4, color="black", linestyle=":", label=label)
     axes.set_yscale("log")
     axes.set_ylabel("time of a step (ms, log)")
-    axes.set_xticks(range(len(SETTINGS)), SETTINGS)
+    axes.set_xticks(range(len(SETTINGS)), [setting.replace(" ", "\n") for setting in SETTINGS])
     axes.spines[["top", "right"]].set_visible(False)
     picture.legend(loc="outside upper center", ncols=4, frameon=False)
     picture.savefig(file, dpi=150)

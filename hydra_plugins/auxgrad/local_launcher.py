@@ -31,4 +31,4 @@ class LocalLauncher(EventLauncher):
         from auxgrad import pool
 
         run_job = self.run_job()
-        return pool.run_all(run_job, jobs, self._slots, prepare=run_job.compose)
+        return pool.run_all(run_job, jobs, self._slots, prepare=run_job.prepare)
