@@ -51,6 +51,8 @@ class Progress:
 
     def start(self, job: int) -> None:
         self._running.add(job)
+        if self._live:
+            self._live.refresh()  # A run may be over before the next tick.
 
     def end(self, job: int, name: str, outcome: Outcome, final: bool) -> None:
         """One line for a run that has ended; unless `final` it will be tried again."""
