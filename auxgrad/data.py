@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse
 from filelock import FileLock
 from platformdirs import user_cache_path
 
@@ -56,6 +57,12 @@ class Reviews:
     validation: np.ndarray
     test: np.ndarray
     fingerprint: str
+
+    def matrix(self) -> scipy.sparse.csr_array:
+        """All reviews as a sparse float32 matrix of multi-hot rows, shape (reviews, num_words)."""
+        values = np.ones(len(self.indices), np.float32)
+        shape = len(self.labels), self.num_words
+        return scipy.sparse.csr_array((values, self.indices.astype(np.int32), self.indptr), shape)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from auxgrad.config import Config
 from auxgrad.data import Reviews, load
@@ -181,7 +180,7 @@ class EagerDense(Contestant):
         import tensorflow as tf
 
         if id(rows) not in self._parts:
-            x = as_matrix(self.reviews)[rows].toarray()
+            x = self.reviews.matrix()[rows].toarray()
             y = self.reviews.labels[rows].astype(np.float32)[:, None]
             self._parts[id(rows)] = tf.data.Dataset.from_tensor_slices((x, y))
         return self._parts[id(rows)]
@@ -251,7 +250,7 @@ class PyTorch(Contestant):
         )
         self.criterion = torch.nn.BCEWithLogitsLoss()
         self.averages = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.matrix = as_matrix(self.reviews)
+        self.matrix = self.reviews.matrix()
 
     def rows(self, rows: np.ndarray) -> tuple[Any, Any, Any]:
         import torch
@@ -315,13 +314,6 @@ CONTESTANTS: dict[str, Callable[[Config], Contestant]] = {
     "eager dense": EagerDense,
     "PyTorch by hand": PyTorch,
 }
-
-
-def as_matrix(reviews: Reviews) -> scipy.sparse.csr_array:
-    """All reviews as a sparse matrix."""
-    values = np.ones(len(reviews.indices), np.float32)
-    shape = len(reviews.labels), reviews.num_words
-    return scipy.sparse.csr_array((values, reviews.indices.astype(np.int32), reviews.indptr), shape)
 
 
 def shuffled(reviews: Reviews, config: Config) -> Iterator[np.ndarray]:

@@ -106,7 +106,4 @@ def _in_order(reviews: Reviews, part: str) -> tf.data.Dataset:
 @functools.lru_cache(maxsize=1)
 def _matrix(reviews: Reviews) -> tuple[scipy.sparse.csr_array, np.ndarray]:
     """All reviews as a sparse matrix and their labels as a column, once for all runs of a process."""
-    shape = len(reviews.labels), reviews.num_words
-    values = np.ones(len(reviews.indices), np.float32)
-    matrix = scipy.sparse.csr_array((values, reviews.indices.astype(np.int32), reviews.indptr), shape)
-    return matrix, reviews.labels.astype(np.float32)[:, np.newaxis]
+    return reviews.matrix(), reviews.labels.astype(np.float32)[:, np.newaxis]
