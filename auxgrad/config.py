@@ -36,6 +36,8 @@ from auxgrad.values import (
     format_value,
     options,
     parse_scalar,
+    parse_values,
+    preset,
     quote_values,
 )
 
@@ -43,6 +45,7 @@ HYDRA_VERSION_BASE = "1.3"
 # Raise it with every change of what a run with a given config computes: older runs then count no more
 # as finished ones of the same key.
 METHOD_VERSION = 2
+NEUTRAL = {"lam": 0.0, "alpha": 1.0, "overall": False}
 
 
 def _no_bool(value: object) -> object:
@@ -188,9 +191,9 @@ class Config(_Section):
         if self.data.name != "imdb25k":
             parts.append(f"data={self.data.name}")
         for group, section in (("data", self.data), ("problem", self.problem)):
-            preset = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{section.name}.yaml"))
+            usual = preset(group, section.name)
             for key, value in section.model_dump(mode="json", exclude={"path", "cache_dir"}).items():
-                if value != preset[key]:  # type: ignore[index, call-overload]
+                if value != usual[key]:
                     parts.append(f"{group}.{key}={format_value(value)}")
         return " ".join(parts)
 
@@ -216,11 +219,20 @@ def validate(composed: DictConfig) -> Config:
         # What an unknown mode would have brought along is missing too: say only what was wrong.
         items = [item for item in error.errors() if item["type"] != "missing"] or error.errors()
         raise ConfigError("\n".join(_explain(item) for item in items)) from None
-    if "lam" in config.mode_uses and config.lam == 0:
-        config = config.model_copy(update={"mode": "SingleTask", "mode_uses": ()})
-    neutral = {"lam": 0.0, "alpha": 1.0, "overall": False}
-    unused = {key: value for key, value in neutral.items() if key not in config.mode_uses}
-    return config.model_copy(update=unused)
+    knobs = {key: getattr(config, key) for key in NEUTRAL}
+    return config.model_copy(update=effective(config.mode, config.mode_uses, knobs))
+
+
+def effective(mode: str, uses: Sequence[str], knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a mode makes of its knobs: those that it does not use are neutral, lam 0 is SingleTask.
+
+    >>> effective("Multitask", ["lam"], {"lam": 0.0, "alpha": 0.01, "overall": True})
+    {'mode': 'SingleTask', 'mode_uses': (), 'lam': 0.0, 'alpha': 1.0, 'overall': False}
+    """
+    if "lam" in uses and knobs["lam"] == 0:
+        mode, uses = "SingleTask", ()
+    taken = {key: knobs[key] if key in uses else value for key, value in NEUTRAL.items()}
+    return {"mode": mode, "mode_uses": tuple(uses), **taken}
 
 
 def compose(overrides: Iterable[str] = ()) -> Config:
@@ -234,6 +246,23 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     composed = _composed(overrides)
     del composed["hydra"]
     return validate(composed)
+
+
+def split_words(words: Sequence[str]) -> tuple[TrackingConfig, dict[str, list[str]]]:
+    """The tracking that `tracking.uri=` and `tracking.experiment=` ask for; the values of other keys.
+
+    >>> tracking, values = split_words(["tracking.experiment=first", "lam=30,100.0", "seed=range(3)"])
+    >>> tracking.experiment, values
+    ('first', {'lam': ['30', '100'], 'seed': ['0', '1', '2']})
+
+    Raises ConfigError for a word that is not key=value, and an unknown key in tracking.
+    """
+    own = [word for word in words if word.startswith("tracking.")]
+    try:
+        values = parse_values([word for word in words if word not in own])
+    except (HydraException, ValueError) as error:
+        raise ConfigError(explain_hydra(error)) from None
+    return compose(own).tracking, values
 
 
 def _composed(overrides: Iterable[str]) -> DictConfig:

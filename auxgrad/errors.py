@@ -17,6 +17,10 @@ class TrackingError(AuxgradError):
     """A tracking store that cannot be reached or used."""
 
 
+class ReportError(AuxgradError):
+    """A report that cannot be made: nothing to report on, or a file that does not fit."""
+
+
 class RunsElsewhere(AuxgradError):
     """A run of a sweep that another process has begun and not ended."""
 

@@ -95,6 +95,7 @@ def run(config: Config, output_dir: Path, log_model: bool = True, once: bool = F
                 for key in ("mode", "lam", "alpha", "overall", "seed")
             },
             "data": config.data.name,
+            "problem": config.problem.name,
             "config": config.setting,
         },
         tags={

@@ -6,47 +6,17 @@ The UI loads a hundred runs and averages only those; the settings of a grid fit 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from auxgrad.analysis import Estimate, MeanCurve
 from auxgrad.config import Config
 from auxgrad.tracking import RUN_KEY, SETTING_KEY, Recorded, Store
 
 CURVES = ("train_loss", "val_loss")
 MEANS = ("best_val_loss", "epochs", "seconds")
 SUMMARY_OF = "summary_of"  # A digest of the runs that a summary was made of.
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Mean, standard deviation (n − 1) and 95 % interval of the mean, by Student's t; n values."""
-
-    mean: float
-    std: float
-    low: float
-    high: float
-    n: int
-
-    @staticmethod
-    def of(values: Iterable[float]) -> Estimate:
-        """With one value the last three are NaN.
-
-        >>> estimate = Estimate.of([0.30, 0.32, 0.34])
-        >>> print(f"{estimate.mean:.3f} {estimate.std:.3f} {estimate.low:.3f} {estimate.high:.3f}")
-        0.320 0.020 0.270 0.370
-        """
-        from scipy.stats import t
-
-        sample = np.asarray(list(values), np.float64)
-        mean, n = float(np.mean(sample)), len(sample)
-        if n < 2:
-            return Estimate(mean, math.nan, math.nan, math.nan, n)
-        std = float(np.std(sample, ddof=1))
-        half = float(t.ppf(0.975, n - 1)) * std / math.sqrt(n)
-        return Estimate(mean, std, mean - half, mean + half, n)
 
 
 def write(store: Store, settings: Mapping[str, Config], say: Callable[[str], None]) -> None:
@@ -95,15 +65,14 @@ def _write_one(
 ) -> None:
     estimate = Estimate.of(run.metrics["test_loss"] for run in runs)
     params = {name: runs[0].params[name] for name in runs[0].params if name != "seed"}
-    record = target.start_summary(config.setting, params, tags)
+    record = target.start_derived(config.setting, params, tags)
     steps = 0
     for name in CURVES:
-        curves = [dict(store.history(run.run_id, name)) for run in runs]
-        # As far as every seed went: a mean over fewer and fewer seeds would bend the curve.
-        common = sorted(set.intersection(*(set(curve) for curve in curves)))
-        steps = max(steps, *common, 0)
-        for step in common:
-            record.metric(name, float(np.mean([curve[step] for curve in curves])), step)
+        histories = store.histories([run.run_id for run in runs], name)
+        curve = MeanCurve.of([histories.get(run.run_id, {}) for run in runs])
+        for step, mean in zip(curve.steps, curve.mean, strict=True):
+            record.metric(name, float(mean), int(step))
+            steps = max(steps, int(step))
     record.metric("test_loss", estimate.mean, steps)
     record.metric("seeds", estimate.n, steps)
     if estimate.n > 1:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from auxgrad.config import HYDRA_VERSION_BASE, check_arguments, explain_hydra, validate
+from auxgrad.config import HYDRA_VERSION_BASE, check_arguments, validate
 from auxgrad.errors import AuxgradError
+from auxgrad.terminal import plain_ending
 from auxgrad.values import conf_dir, quote_values
 
 GRID_SWEEPER = "hydra_plugins.auxgrad.grid_sweeper.GridSweeper"
@@ -48,40 +45,18 @@ def train(composed: DictConfig) -> float:
 
 
 def main() -> None:
-    """The command line: wrong input ends in one line and exit status 1, Ctrl-C in 130."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """The command line."""
     # Hydra's remark on a preset of ours that has the name of a plugin's own config, such as ray.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
-    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way, over many lines.
     try:
-        sys.argv[1:] = quote_values(sys.argv[1:])
-        check_arguments(sys.argv[1:])
-        train()
-    except KeyboardInterrupt:
-        print("auxgrad: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
-    except (AuxgradError, HydraException, OmegaConfBaseException, OSError) as error:
-        if show_traceback:
-            raise
-        raise SystemExit(f"auxgrad: {_one_line(error)}") from None
+        with plain_ending():
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way.
+            sys.argv[1:] = quote_values(sys.argv[1:])
+            check_arguments(sys.argv[1:])
+            train()
     finally:
         # All that is alive goes with the process: to look through it at exit would take over a second.
         gc.freeze()
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error.__cause__, AuxgradError):  # Of a plugin that Hydra could not make.
-        return str(error.__cause__)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain_hydra(error)
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: cannot be used ({error.strerror})"
-    return str(error)
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ options that have no file. The files are presets.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString, ValueType
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 # `mode` is among them only so that the schema, not Hydra, answers for a name that does not exist.
 VALUE_GROUPS = ("mode", "lam", "alpha", "overall", "seed")
@@ -37,6 +40,18 @@ def options(group: str) -> list[str]:
         return (value if isinstance(value, int | float) else math.inf, name)
 
     return sorted((file.stem for file in (conf_dir() / group).glob("*.yaml")), key=order)
+
+
+@functools.cache
+def preset(group: str, option: str) -> dict[str, Any]:
+    """The content of a file of a config group.
+
+    >>> preset("mode", "Multitask")["mode_uses"]
+    ['lam']
+    """
+    loaded = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
+    assert isinstance(loaded, dict)
+    return {str(key): value for key, value in loaded.items()}
 
 
 def parse_scalar(text: str) -> int | float | bool | str:
@@ -68,6 +83,29 @@ def format_value(value: object) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)
+
+
+def parse_values(words: Iterable[str]) -> dict[str, list[str]]:
+    """Keys with all their values, as `format_value` writes them.
+
+    >>> parse_values(["mode=Projection,Multitask", "lam=1e2", "problem.hidden=[8, 8]"])
+    {'mode': ['Projection', 'Multitask'], 'lam': ['100'], 'problem.hidden': ['[8,8]']}
+
+    Raises HydraException or ValueError for what is not key=value.
+    """
+    values: dict[str, list[str]] = {}
+    parser = OverridesParser.create()
+    for word in words:
+        override = parser.parse_override(word) if "=" in word else None
+        if (
+            override is None
+            or override.is_delete()
+            or override.is_add()
+            or override.value_type is ValueType.INTERVAL_SWEEP
+        ):
+            raise ValueError(f"{word}: must be key=value or key=value,value,...")
+        values.setdefault(override.key_or_group, []).extend(_texts(override))
+    return values
 
 
 def quote(text: str) -> str:

@@ -56,6 +56,7 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
         "overall": "false",
         "seed": "4",
         "data": "aclimdb",
+        "problem": "reviews",
         "config": setting,
     }
     metrics = recorded.data.metrics
