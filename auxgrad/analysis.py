@@ -162,7 +162,7 @@ def table(results: Results) -> list[Row]:
 
 
 def selection(rows: Sequence[Row]) -> str:
-    """What the best setting of a mode is chosen by: best_val_loss where all runs have it, else test_loss.
+    """What the best setting of a mode is chosen by: best_val_loss where all runs have it, or test_loss.
 
     Chosen by the test loss the best one would look better than it is.
     """
@@ -287,7 +287,9 @@ def significance(rows: Sequence[Row]) -> list[Test]:
         else:
             x, y = [run.loss for run in a.converged], [run.loss for run in b.converged]
             difference = Difference.unpaired(Estimate.of(x), Estimate.of(y))
-        tests.append((a.setting, b.setting, paired, (len(x), len(y)), difference, _p_value(x, y, paired)))
+        tests.append(
+            (a.setting, b.setting, paired, (len(x), len(y)), difference, _p_value(x, y, paired))
+        )
     corrected = holm([test[-1] for test in tests])
     return [Test(*test, p_holm) for test, p_holm in zip(tests, corrected, strict=True)]
 
@@ -297,7 +299,7 @@ def _by_seed(row: Row) -> dict[int, float]:
 
 
 def _p_value(x: Sequence[float], y: Sequence[float], paired: bool) -> float:
-    """Two-sided; exact where there are no more than `RESAMPLES` permutations, else the same each time."""
+    """Two-sided; exact with no more than `RESAMPLES` permutations, else from the same ones each time."""
     from scipy.stats import permutation_test
 
     def statistic(x: Any, y: Any, axis: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -44,8 +45,8 @@ def note(row: Row) -> str:
     words = []
     if not row.runs:
         words.append("no finished run")
-    for status in sorted({left.status for left in row.unfinished}):
-        words.append(f"{sum(left.status == status for left in row.unfinished)} {status}")
+    statuses = Counter(left.status for left in row.unfinished)
+    words += [f"{statuses[status]} {status}" for status in sorted(statuses)]
     if row.diverged:
         words.append(f"{row.diverged} diverged, left out")
     if row.runs and row.missing_seeds:
@@ -94,8 +95,8 @@ def table_md(rows: Sequence[Row]) -> str:
             figures = [mean, number(estimate.std), interval(estimate.low, estimate.high)]
         figures += [str(len(row.converged)), number(row.best_val_loss), "best" if row.best else ""]
         lines.append([row.setting.mode, *knobs, *figures, note(row)])
-    columns = ("mode", "overall", "alpha", "lam", "test loss", "std", "95 % interval", "runs")
-    columns += ("validation loss", "", "note")
+    columns = ["mode", "overall", "alpha", "lam", "test loss", "std", "95 % interval", "runs"]
+    columns += ["validation loss", "", "note"]
     by = {
         "best_val_loss": "by its mean best validation loss, so that the choice does not flatter its "
         "test loss",
@@ -139,7 +140,9 @@ def significance_md(tests: Sequence[Test]) -> str:
         [
             *(test.a.name, test.b.name, number(test.difference.mean)),
             interval(test.difference.low, test.difference.high),
-            f"paired, {test.sizes[0]} seeds" if test.paired else "unpaired, {} and {} runs".format(*test.sizes),
+            f"paired, {test.sizes[0]} seeds"
+            if test.paired
+            else "unpaired, {} and {} runs".format(*test.sizes),
             *(f"{test.p:.2g}", f"{test.p_holm:.2g}", "yes" if test.p_holm < 0.05 else "no"),
         ]
         for test in tests
@@ -157,9 +160,9 @@ def significance_md(tests: Sequence[Test]) -> str:
 
 def comparison_csv(file: Path, comparisons: Sequence[Comparison]) -> None:
     """One row for each setting that is in both."""
-    columns = ("mode", "overall", "alpha", "lam", "here", "here_std", "here_runs")
-    columns += ("published", "published_std", "published_runs")
-    columns += ("difference", "standard_error", "low", "high", "agrees")
+    columns = ["mode", "overall", "alpha", "lam", "here", "here_std", "here_runs"]
+    columns += ["published", "published_std", "published_runs"]
+    columns += ["difference", "standard_error", "low", "high", "agrees"]
     write_csv(
         file,
         columns,
@@ -227,7 +230,9 @@ def coverage(results: Results, rows: Sequence[Row]) -> list[str]:
         if row.diverged:
             seeds = sorted(run.seed for run in row.runs if run.diverged and run.seed is not None)
             which = f", seed {_ranges(seeds)}" if seeds else ""
-            sentences.append(f"{row.setting.name}: {row.diverged} diverged{which}; left out of the mean.")
+            sentences.append(
+                f"{row.setting.name}: {row.diverged} diverged{which}; left out of the mean."
+            )
     if any(run.seed is None for run in results.runs):
         sentences.append("Some runs have no seed on record: they cannot be paired.")
     sentences += [f"{setting.name}: no run at all." for setting in holes(rows)]

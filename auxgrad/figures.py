@@ -171,9 +171,7 @@ def losses(curves: Mapping[Setting, Mapping[str, MeanCurve]], title: str) -> Fig
         families.setdefault(setting.family, []).append(setting)
     lams = sorted({setting.lam for setting in curves if setting.lam > 0}) or [0.0]
     with mpl.rc_context(RC):
-        figure = Figure(
-            figsize=(2.2 + 1.9 * len(lams), 1.0 + 1.6 * len(families)), layout="constrained"
-        )
+        figure = Figure(figsize=(2.2 + 1.9 * len(lams), 1.0 + 1.6 * len(families)), layout="constrained")
         axes = figure.subplots(len(families), len(lams), squeeze=False, sharex=True, sharey=True)
         baseline = next((curves[setting] for setting in curves if setting.mode == "SingleTask"), {})
         for line, (family, own) in zip(axes, families.items(), strict=True):
@@ -188,9 +186,14 @@ def losses(curves: Mapping[Setting, Mapping[str, MeanCurve]], title: str) -> Fig
             line[0].set_ylabel("loss (nats)")
         for axis in axes[-1]:
             axis.set_xlabel("optimisation steps")
-        look = {"validation loss": {"color": "0"}, "training loss": {"color": "0", "linestyle": DASHED}}
+        look: dict[str, dict[str, Any]] = {
+            "validation loss": {"color": "0"},
+            "training loss": {"color": "0", "linestyle": DASHED},
+        }
         look["validation loss of SingleTask"] = {"color": "0.5", "linewidth": 1}
-        _finish(figure, axes.flat, title, {label: Line2D([], [], **each) for label, each in look.items()})
+        _finish(
+            figure, axes.flat, title, {label: Line2D([], [], **each) for label, each in look.items()}
+        )
     return figure
 
 
@@ -235,9 +238,7 @@ def censoring(curves: Mapping[Setting, Mapping[str, MeanCurve]], title: str) -> 
 
 def _curve(axis: Axes, curve: MeanCurve, **look: Any) -> None:
     axis.plot(curve.steps, curve.mean, **look)
-    axis.fill_between(
-        curve.steps, curve.low, curve.high, color=look["color"], alpha=BAND, linewidth=0
-    )
+    axis.fill_between(curve.steps, curve.low, curve.high, color=look["color"], alpha=BAND, linewidth=0)
 
 
 def _finish(

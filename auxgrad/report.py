@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +20,19 @@ from auxgrad.errors import ReportError
 from auxgrad.launching import claim_folder
 from auxgrad.results import Results, Setting
 from auxgrad.terminal import plain_ending
-from auxgrad.tracking import Store, open_store
+from auxgrad.tracking import REPORTS, Store, open_store
 
 LOSSES = ("train_loss", "val_loss")
 CENSORING = ("cosine/overall", "conflict/overall")
 DESCRIPTION = """\
-Writes a folder with the runs of an experiment, tables of their test losses, permutation tests and figures,
-and stores it as a run of the MLflow experiment NAME-reports. Means are over finished runs; what is missing
-is listed.
+Writes a folder with the finished runs of an experiment, tables of their test losses, permutation tests
+and figures, and stores it as a run of the MLflow experiment NAME-reports. What is missing is listed.
 
 Words choose what is reported on, in the way in which it was run:
   tracking.experiment=NAME   the MLflow experiment; auxgrad if not given
   tracking.uri=ADDRESS       the store, unless MLFLOW_TRACKING_URI is set; mlflow.db if not given
-  mode=Projection,Multitask  only runs with one of these values; likewise lam, alpha, overall, seed, data,
-                             problem and every key of data and problem
+  mode=Projection,Multitask  only runs with one of these values; likewise lam, alpha, overall, seed,
+                             data, problem and every key of data and problem
 """
 EXAMPLES = """\
 examples:
@@ -64,13 +65,21 @@ class Request:
         )
         parser.add_argument("words", nargs="*", metavar="key=value", help="what to report on, see above")
         parser.add_argument(
-            "--compare", metavar="FILE", help="set beside figure7, or a CSV file like table.csv or runs.csv"
+            "--compare",
+            metavar="FILE",
+            help="set beside figure7, or a CSV file like table.csv or runs.csv",
         )
         parser.add_argument(
-            "--runs", metavar="FILE", type=Path, help="report on a CSV file like runs.csv, not on a store"
+            "--runs",
+            metavar="FILE",
+            type=Path,
+            help="report on a CSV file like runs.csv, not on a store",
         )
         parser.add_argument(
-            "--output", metavar="FOLDER", type=Path, help="a new folder; else reports/NAME, then NAME_2, ..."
+            "--output",
+            metavar="FOLDER",
+            type=Path,
+            help="a new folder; else reports/NAME, then NAME_2, ...",
         )
         given = parser.parse_intermixed_args(arguments)
         if given.runs and given.words:
@@ -142,7 +151,10 @@ class Report:
         parts = []
         if any(name in each for each in curves.values() for name in LOSSES):
             drawn["losses"] = figures.losses(curves, title)
-            parts += ["## Loss curves", "As far as every run of the setting went; training loss: epoch means."]
+            parts += [
+                "## Loss curves",
+                "As far as every run of the setting went; training loss: epoch means.",
+            ]
             parts += ["![Loss curves of every setting](losses.png)"]
         if censoring := self._best_censoring(curves):
             drawn["censoring"] = figures.censoring(censoring, title)
@@ -247,8 +259,9 @@ def make(request: Request) -> Path:
         source = name = store.name
         print(f"auxgrad {auxgrad.__version__}: report on experiment {name}")
         print(f"tracking  {store.uri}", flush=True)
-        store.kill_orphans()
-        recorded = store.runs()
+        with _busy("reading the runs"):
+            store.kill_orphans()
+            recorded = store.runs()
         if not recorded:
             raise ReportError(f"tracking.experiment={name}: has no runs in {store.uri}")
         found = results.from_store(results.select(recorded, request.filters))
@@ -258,32 +271,48 @@ def make(request: Request) -> Path:
             f"{source}: no finished run with a test loss among "
             f"{len(found.runs) + len(found.unfinished)} ({', '.join(states)})"
         )
-    reports = [Report.of(found, group, request) for group in found.groups()]
+    with _busy("testing differences"):
+        reports = [Report.of(found, group, request) for group in found.groups()]
     reports = [report for report in reports if any(row.estimate for row in report.rows)]
-    curves = [_read_curves(store, report.rows) if store else {} for report in reports]
+    with _busy("reading the curves"):
+        curves = [_read_curves(store, report.rows) if store else {} for report in reports]
     folder = claim_folder(request.output or Path("reports", _slug(name)))
-    for report, own in zip(reports, curves, strict=True):
-        part = folder / _slug(report.title) if len(reports) > 1 else folder
-        part.mkdir(exist_ok=True)
-        report.write(part, own)
+    try:
+        for report, own in zip(reports, curves, strict=True):
+            part = folder / _slug(report.title) if len(reports) > 1 else folder
+            part.mkdir(exist_ok=True)
+            with _busy("drawing"):
+                report.write(part, own)
+    except BaseException:
+        shutil.rmtree(folder)  # Half a report would look like a whole one.
+        raise
+    for report in reports:
         _say(report)
-    print(f"report    {folder}/report.md")
+    print(f"report    {folder}/{'report.md' if len(reports) == 1 else '*/report.md'}")
     if store:
         _record(store, request, reports, folder)
     return folder
 
 
+def _busy(what: str) -> AbstractContextManager[object]:
+    """On a terminal a line that moves while something takes its time."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(f"{what} ...")
+
+
 def _record(store: Store, request: Request, reports: Sequence[Report], folder: Path) -> None:
     """The folder as a run of the experiment NAME-reports."""
     params = {key: ",".join(values) for key, values in request.filters.items()}
-    target = store.sibling(f"{store.name}-reports")
+    target = store.sibling(REPORTS)
     record = target.start_derived(folder.name, params, {})
     record.metric("runs", sum(len(report.results.runs) for report in reports), 0)
     record.metric("settings", sum(len(report.rows) for report in reports), 0)
     record.flush()
     record.folder(folder)
     record.end("FINISHED")
-    print(f"see it    {target.ui_command() or target.ui_list_url()}")
+    print(f"stored    as run {folder.name} of the MLflow experiment {target.name}")
+    print(f"see it    {store.ui_command() or target.ui_artifacts_url(record.run_id)}")
 
 
 def main() -> None:

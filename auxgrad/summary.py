@@ -12,7 +12,7 @@ import numpy as np
 
 from auxgrad.analysis import Estimate, MeanCurve
 from auxgrad.config import Config
-from auxgrad.tracking import RUN_KEY, SETTING_KEY, Recorded, Store
+from auxgrad.tracking import RUN_KEY, SETTING_KEY, SETTINGS, Recorded, Store
 
 CURVES = ("train_loss", "val_loss")
 MEANS = ("best_val_loss", "epochs", "seconds")
@@ -32,7 +32,7 @@ def write(store: Store, settings: Mapping[str, Config], say: Callable[[str], Non
     groups = {key: runs for key, runs in _groups(store).items() if key in settings}
     if not groups:
         return
-    target = store.sibling(f"{next(iter(settings.values())).tracking.experiment}-settings")
+    target = store.sibling(SETTINGS)
     there: dict[str, list[Recorded]] = {}
     for summary in target.runs():
         there.setdefault(summary.tags.get(SETTING_KEY, ""), []).append(summary)

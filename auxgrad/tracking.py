@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_KEY, SETTING_KEY = "run_key", "setting_key"
+SETTINGS, REPORTS = "-settings", "-reports"  # Experiments of summary runs and of reports.
 DEFAULT_EXPERIMENT = "auxgrad"  # As in conf/config.yaml.
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 BATCH = 1000  # Most metrics that one call of the MLflow API takes.
@@ -144,11 +145,15 @@ class Store:
         self.client.set_terminated(run.run_id, "KILLED")
         return True
 
-    def sibling(self, name: str) -> Store:
-        """Another experiment of the same store, created when missing."""
-        return open_store(
-            TrackingConfig(uri=self.uri, experiment=name, log_model=None, tensorboard=False)
+    def sibling(self, suffix: str, create: bool = True) -> Store:
+        """The experiment with this suffix to the name, in the same store; created when missing.
+
+        Raises TrackingError if it is missing and `create` is false.
+        """
+        config = TrackingConfig(
+            uri=self.uri, experiment=self.name + suffix, log_model=None, tensorboard=False
         )
+        return open_store(config, create)
 
     def start_derived(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> RunRecord:
         """Opens a run that is made of others: a summary, a report."""
@@ -181,7 +186,7 @@ class Store:
         return by_run
 
     def analyze(self) -> None:
-        """Lets SQLite count anew, or it would take an index that makes each curve cost the whole table."""
+        """Lets SQLite count its rows; or it takes an index that makes a curve cost the whole table."""
         if file := _sqlite_file(self.uri):
             with contextlib.closing(sqlite3.connect(file, timeout=CONTACT_SECONDS)) as connection:
                 connection.execute("PRAGMA analysis_limit = 1000")
@@ -206,13 +211,21 @@ class Store:
         """The page of a run's curves and results in the MLflow UI."""
         return self._page(f"runs/{run_id}/model-metrics?workflowType=machine_learning")
 
-    def ui_list_url(self, base: str | None = None) -> str:
-        """The page of the experiment's runs in the MLflow UI, as `auxgrad.view` has it."""
-        return self._page(f"runs?{view.QUERY}", base)
+    def ui_artifacts_url(self, run_id: str) -> str:
+        """The page of a run's files in the MLflow UI."""
+        return self._page(f"runs/{run_id}/artifacts?workflowType=machine_learning")
+
+    def ui_charts_url(self, base: str | None = None) -> str:
+        """The page of the charts of the experiment in the MLflow UI, as `auxgrad.view` has it."""
+        return self._page(f"runs?{view.CHARTS}", base)
+
+    def ui_table_url(self, base: str | None = None) -> str:
+        """The page of the table of the experiment's runs in the MLflow UI, as `auxgrad.view` has it."""
+        return self._page(f"runs?{view.TABLE}", base)
 
     def _page(self, rest: str, base: str | None = None) -> str:
         if base is None:
-            base = self.uri.rstrip("/") if self.uri.startswith("http") else "http://127.0.0.1:5000"
+            base = self.uri.rstrip("/") if self.has_server else "http://127.0.0.1:5000"
         return f"{base}/#/experiments/{self.experiment_id}/{rest}"
 
 
@@ -337,6 +350,7 @@ def _open(name: str, uri: str, experiment: str, file: Path | None, create: bool)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    shared = view.state(derived=experiment.endswith((SETTINGS, REPORTS)))
     artifacts = None
     if not uri.startswith(("http", "databricks")):
         artifacts = ((file.parent if file else Path.cwd()) / "mlartifacts").as_uri()
@@ -351,7 +365,7 @@ def _open(name: str, uri: str, experiment: str, file: Path | None, create: bool)
                 )
             if found is None:
                 try:
-                    tags = {view.TAG: view.state()}
+                    tags = {view.TAG: shared}
                     return Store(
                         client, uri, client.create_experiment(experiment, artifacts, tags), experiment
                     )
@@ -370,8 +384,8 @@ def _open(name: str, uri: str, experiment: str, file: Path | None, create: bool)
             f"tracking.experiment={experiment}: was deleted from {uri}; choose another name, or "
             f"bring it back with `mlflow experiments restore -x {found.experiment_id}`"
         )
-    if found.tags.get(view.TAG) != view.state():
-        client.set_experiment_tag(found.experiment_id, view.TAG, view.state())
+    if found.tags.get(view.TAG) != shared:
+        client.set_experiment_tag(found.experiment_id, view.TAG, shared)
     return Store(client, uri, found.experiment_id, experiment)
 
 

@@ -21,14 +21,14 @@ import psutil
 from auxgrad.config import split_words
 from auxgrad.errors import ConfigError, TrackingError
 from auxgrad.terminal import plain_ending
-from auxgrad.tracking import Store, open_store
+from auxgrad.tracking import SETTINGS, Store, open_store
 
 HOST, PORT = "127.0.0.1", 5000
 START_SECONDS = 120
 STOP_SECONDS = 5
 DESCRIPTION = """\
-Starts the MLflow UI on the store in use and prints the link to the experiment: its runs grouped by setting,
-with charts of training, validation and test loss. Ctrl-C ends it.
+Starts the MLflow UI on the store in use and prints links to the experiment: charts of training,
+validation and test loss, averaged over seeds, and the table of its runs. Ctrl-C ends it.
 
 words:
   tracking.experiment=NAME  the MLflow experiment; auxgrad if not given
@@ -51,19 +51,19 @@ def main() -> None:
         given = parser.parse_intermixed_args()
         tracking, others = split_words(given.words)
         for key, values in others.items():
-            raise ConfigError(
-                f"{key}={','.join(values)}: unknown key; must be one of tracking.experiment, tracking.uri"
-            )
+            known = "tracking.experiment, tracking.uri"
+            raise ConfigError(f"{key}={','.join(values)}: unknown key; must be one of {known}")
         if given.port is not None and not 0 < given.port < 65536:
             raise ConfigError(f"--port={given.port}: must be a whole number from 1 to 65535")
         store = open_store(tracking, create=False)
-        if store.ui_command() is None:
-            _show(store.ui_list_url(), given.open)
+        if store.has_server:
+            _show(store, None, given.open)
             return
+        store.analyze()
         port = _free_port(given.port)
         print(f"starting  the MLflow UI on {store.uri}", flush=True)
         with server(store, port) as process:
-            _show(store.ui_list_url(f"http://{HOST}:{port}"), given.open)
+            _show(store, f"http://{HOST}:{port}", given.open)
             print("stop it   with Ctrl-C", flush=True)
             try:
                 process.wait()
@@ -73,10 +73,17 @@ def main() -> None:
             raise TrackingError(f"the MLflow UI ended by itself, with status {process.returncode}")
 
 
-def _show(url: str, is_to_be_opened: bool) -> None:
-    print(f"open      {url}", flush=True)
-    if is_to_be_opened and not webbrowser.open(url):
-        print("          no browser was found; copy the link into one", flush=True)
+def _show(store: Store, base: str | None, is_to_be_opened: bool) -> None:
+    charts = store.ui_charts_url(base)
+    print(f"charts    {charts}")
+    print(f"table     {store.ui_table_url(base)}")
+    with contextlib.suppress(TrackingError):  # No sweep, no summary runs.
+        settings = store.sibling(SETTINGS, create=False)
+        print(f"means     {settings.ui_charts_url(base)}")
+        print("          (MLflow averages the newest 100 runs only; these are the means over all seeds)")
+    if is_to_be_opened and not webbrowser.open(charts):
+        print("no browser was found; copy the link into one")
+    sys.stdout.flush()
 
 
 def _free_port(wanted: int | None) -> int:

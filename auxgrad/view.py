@@ -6,7 +6,8 @@ import json
 
 KEY = "auxgrad"
 TAG = f"mlflow.sharedViewState.{KEY}"
-QUERY = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={KEY}"
+TABLE = f"workflowType=machine_learning&viewStateShareKey={KEY}"
+CHARTS = f"{TABLE}&compareRunsMode=CHART"
 PARAMS = ("mode", "lam", "alpha", "overall", "seed")
 CURVES = ("train_loss", "val_loss")
 RESULTS = ("test_loss",)
@@ -15,18 +16,27 @@ LOSSES = "Losses"
 OTHER_SECTIONS = ("Model metrics", "cosine", "conflict", "System metrics")
 
 
-def state() -> str:
-    """The view: losses first, one mean for each setting, a column for each knob and the test loss."""
+def state(derived: bool = False) -> str:
+    """The view: losses first, a column for each knob and the test loss, and means over each setting.
+
+    Args:
+        derived: of an experiment of summary runs, which are means already, or of reports.
+    """
     charts = [_chart(name, "LINE") for name in CURVES] + [_chart(name, "BAR") for name in RESULTS]
+    params = [name for name in PARAMS if name != "seed"] if derived else PARAMS
+    results = (*RESULTS, "test_loss_std", "seeds") if derived else RESULTS
+    columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in results]
+    by_setting = {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "param", "groupByData": "config"}],
+    }
     return json.dumps(
         {
-            "selectedColumns": [f"params.`{name}`" for name in PARAMS]
-            + [f"metrics.`{name}`" for name in RESULTS],
-            "groupBy": {
-                "aggregateFunction": "average",
-                "groupByKeys": [{"mode": "param", "groupByData": "config"}],
-            },
-            "runsHiddenMode": "FIRST_20_RUNS",
+            "selectedColumns": columns,
+            "columnOrder": ["attributes.`Run Name`", *columns],
+            "groupBy": None if derived else by_setting,
+            "runsHiddenMode": "SHOW_ALL" if derived else "FIRST_20_RUNS",
+            "isAccordionReordered": True,  # Or MLflow sorts the sections by name.
             "compareRunCharts": charts,
             "compareRunSections": [_section(LOSSES, True)]
             + [_section(name, False) for name in OTHER_SECTIONS],
@@ -41,7 +51,7 @@ def _chart(metric: str, kind: str) -> dict[str, object]:
         "metricKey": metric,
         "metricSectionId": f"auxgrad-{LOSSES}",
         "deleted": False,
-        "isGenerated": True,
+        "isGenerated": False,  # Or bars become lines.
         "runsCountToCompare": 100,
     } | (
         {
