@@ -158,10 +158,10 @@ def from_store(recorded: Sequence[Recorded]) -> Results:
     results.runs = sorted(runs.values(), key=lambda run: (run.group, run.setting.order, run.seed))
     results.unfinished = list(unfinished.values())
     if repeated:
-        results.notes.append(f"{repeated} finished runs were repeated later; the newest count.")
+        results.notes.append(f"Left out: {repeated} finished, of which there are newer ones.")
     if outdated:
         results.notes.append(
-            f"{outdated} finished runs were left out: since then data or method have changed."
+            f"Left out: {outdated} finished, on other data or by another method than the newest."
         )
     return results
 

@@ -25,6 +25,7 @@ from auxgrad.tracking import SETTINGS, Store, open_store
 
 HOST, PORT = "127.0.0.1", 5000
 START_SECONDS = 120
+TRIALS = 2
 STOP_SECONDS = 5
 DESCRIPTION = """\
 Starts the MLflow UI on the store in use and prints links to the experiment: charts of training,
@@ -55,14 +56,15 @@ def main() -> None:
             raise ConfigError(f"{key}={','.join(values)}: unknown key; must be one of {known}")
         if given.port is not None and not 0 < given.port < 65536:
             raise ConfigError(f"--port={given.port}: must be a whole number from 1 to 65535")
+        if given.port is not None and not _is_free(given.port):
+            raise ConfigError(f"--port={given.port}: is taken; must be a free port")
         store = open_store(tracking, create=False)
         if store.has_server:
             _show(store, None, given.open)
             return
         store.analyze()
-        port = _free_port(given.port)
         print(f"starting  the MLflow UI on {store.uri}", flush=True)
-        with server(store, port) as process:
+        with server(store, given.port) as (process, port):
             _show(store, f"http://{HOST}:{port}", given.open)
             print("stop it   with Ctrl-C", flush=True)
             try:
@@ -86,68 +88,96 @@ def _show(store: Store, base: str | None, is_to_be_opened: bool) -> None:
     sys.stdout.flush()
 
 
-def _free_port(wanted: int | None) -> int:
-    """The wanted port, or the usual one; another where that is taken and none was wanted."""
-    for port in (wanted or PORT, 0):
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _ports(wanted: int | None) -> Iterator[int]:
+    """The wanted port only; or the usual one, if it is free, and then others."""
+    if wanted or _is_free(PORT):
+        yield wanted or PORT
+    for _ in range(0 if wanted else TRIALS):
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError as error:
-                if wanted:
-                    raise ConfigError(f"--port={wanted}: cannot be used ({error.strerror})") from None
-                continue
-            return int(probe.getsockname()[1])
-    raise TrackingError(f"{HOST}: no free port")
+            probe.bind((HOST, 0))
+            port = probe.getsockname()[1]
+        yield port
 
 
 @contextlib.contextmanager
-def server(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """MLflow's server on this machine, once it answers; ended with all its children.
+def server(store: Store, wanted: int | None = None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """MLflow's server on this machine, once it answers, and its port; ended with all its children.
 
     Raises TrackingError, with the server's last words, if it does not come up.
     """
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
-    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Of its GenAI part: processes that nobody needs.
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
-    with tempfile.TemporaryDirectory() as folder:
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
+    command += ["--host", HOST, "--workers", "1", "--port"]
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as started:
         log = Path(folder, "log")
-        with log.open("wb") as out:
-            # In a session of its own: Ctrl-C reaches this process, which ends the server in order.
-            process = subprocess.Popen(
-                command, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
-        try:
-            _wait(process, port, log)
-            yield process
-        finally:
-            _end(process)
+        # A port that was free may be taken before the server, seconds later, asks for it.
+        for port in _ports(wanted):
+            with log.open("wb") as out:
+                # In a session of its own: Ctrl-C reaches this process, which ends the server in order.
+                process = subprocess.Popen(
+                    [*command, str(port)],
+                    env=environment,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            started.callback(_end, process)
+            if _answers(process, port):
+                break
+        else:
+            words = " ".join(log.read_text(errors="replace").split())[-500:]
+            raise TrackingError(f"the MLflow UI did not start: {words}")
+        yield process, port
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Waits until this very server answers; whether it does."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{HOST}:{port}/health"):
-            return
-        if process.poll() is not None:
-            break
+            if _listens(process, port):
+                return True
         time.sleep(0.2)
-    words = " ".join(log.read_text(errors="replace").split())[-500:]
-    raise TrackingError(f"the MLflow UI did not start: {words}")
+    return False
+
+
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Whether the port is that of this process or of one of its children."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any(
+            socket.status == psutil.CONN_LISTEN and socket.laddr.port == port
+            for member in _family(process)
+            for socket in member.net_connections("inet")
+        )
+    return False
+
+
+def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        return [parent, *parent.children(recursive=True)]
+    return []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Asks all processes of the server to end, and makes them."""
-    family = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        parent = psutil.Process(process.pid)
-        family = [parent, *parent.children(recursive=True)]
+    family = _family(process)
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.terminate()
