@@ -7,6 +7,7 @@ import itertools
 import os
 import pty
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -193,3 +194,36 @@ def mlflow_ui(arguments: Sequence[str], cwd: Path) -> Iterator[str]:
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+@contextlib.contextmanager
+def auxgrad_ui(
+    *arguments: str, cwd: Path | None = None, **env: str
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """`python -m auxgrad.ui ARGUMENTS` once it serves, and the links it prints; ended in any case."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "auxgrad.ui", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **env},
+    )
+    try:
+        printed = ""
+        while "stop it" not in printed:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            printed += line
+        yield process, links(printed)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+        process.kill()
+        process.wait()
+
+
+def links(printed: str) -> dict[str, str]:
+    """The links in the output of `python -m auxgrad.ui`, by what they lead to."""
+    return dict(re.findall(r"^(\w+) +(http\S+)$", printed, re.M))

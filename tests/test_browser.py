@@ -1,13 +1,13 @@
-"""The page that a run prints, in a real browser: `pytest -m browser`."""
+"""The pages that a run and `python -m auxgrad.ui` print, in a real browser: `pytest -m browser`."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import time
-from pathlib import Path
 
 import pytest
-from conftest import mlflow_ui
+from conftest import auxgrad_ui
 
 pytestmark = pytest.mark.browser
 
@@ -41,28 +41,63 @@ def wait_for(condition, seconds=60):
     return found
 
 
-def test_the_printed_page_shows_curve_and_test_loss(browser, tmp_path, small, train):
+@pytest.fixture
+def text(browser):
+    """What is to be read on the page now."""
+    return lambda: browser.find_element("tag name", "body").text
+
+
+@pytest.fixture
+def drawn(browser):
+    """How many charts with lines or bars are on the page now."""
+    return lambda: browser.execute_script(
+        "return [...document.querySelectorAll('.js-plotly-plot')].filter(plot =>"
+        " plot.querySelector('.scatterlayer path.js-line, .barlayer .point path')).length"
+    )
+
+
+def screenshot(browser, file):
+    browser.save_screenshot(str(file))
+    assert file.stat().st_size > 10_000
+
+
+def test_the_printed_page_shows_curve_and_test_loss(browser, text, drawn, tmp_path, small, train):
     done = train("mode=Orthogonal", *small)
     assert done.returncode == 0, done.stderr
-    command, page = re.search(r"see it +mlflow (.*)\n +then open (.*)", done.stdout).groups()
-    arguments = [word.strip("'") for word in command.split()]
-    with mlflow_ui(arguments, tmp_path) as url:
-        browser.get(page.replace("http://127.0.0.1:5000", url))
-
-        def text():
-            return browser.find_element("tag name", "body").text
-
-        def curves():
-            """Charts with a drawn line, by title."""
-            return browser.execute_script(
-                "return [...document.querySelectorAll('.js-plotly-plot')]"
-                ".filter(plot => plot.querySelector('.scatterlayer path.js-line')).length"
-            )
-
+    command, page = re.search(r"see it +(.*)\n +then open (.*)", done.stdout).groups()
+    assert command.startswith("python -m auxgrad.ui ")
+    with auxgrad_ui(*shlex.split(command)[3:], cwd=tmp_path) as (_, links):
+        served = links["charts"].partition("/#")[0]
+        browser.get(page.replace("http://127.0.0.1:5000", served))
         wait_for(lambda: "train_loss" in text() and "val_loss" in text())
-        wait_for(curves)
-        browser.save_screenshot(str(tmp_path / "curves.png"))
-        assert Path(tmp_path / "curves.png").stat().st_size > 10_000
-        browser.get(page.replace("http://127.0.0.1:5000", url).replace("/model-metrics", ""))
+        wait_for(drawn)
+        screenshot(browser, tmp_path / "curves.png")
+        browser.get(page.replace("http://127.0.0.1:5000", served).replace("/model-metrics", ""))
         result = re.search(r"result +test loss ([\d.]+)", done.stdout)[1]
         wait_for(lambda: "test_loss" in text() and result[:5] in text())
+
+
+def test_the_view_of_a_sweep(browser, text, drawn, tmp_path, small, sweep):
+    done = sweep("mode=SingleTask,Projection", "seed=0,1", "hydra.launcher.workers=1", *small)
+    assert done.returncode == 0, done.stderr
+    with auxgrad_ui(cwd=tmp_path) as (_, links):
+        browser.get(links["charts"])
+        wait_for(lambda: drawn() == 3)
+        page = text()
+        losses, *rest = (page.index(section) for section in ("Losses", "Model metrics", "cosine"))
+        assert losses < min(rest)
+        for name in ("train_loss", "val_loss", "test_loss", "Group: SingleTask", "Group: Projection"):
+            assert name in page
+        screenshot(browser, tmp_path / "charts.png")
+
+        browser.get(links["table"])
+        wait_for(lambda: "Group: SingleTask" in text() and "seed" in text())
+        headings = [each.text for each in browser.find_elements("class name", "ag-header-cell")]
+        knobs = ["mode", "lam", "alpha", "overall", "seed", "test_loss"]
+        assert [heading for heading in headings if heading in knobs] == knobs
+        screenshot(browser, tmp_path / "table.png")
+
+        browser.get(links["means"])
+        wait_for(lambda: drawn() == 3)
+        assert "2 matching runs" in text()
+        screenshot(browser, tmp_path / "means.png")

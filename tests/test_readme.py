@@ -17,7 +17,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, mlflow_ui
+from conftest import REPOSITORY, auxgrad_ui
 
 README = (REPOSITORY / "README.md").read_text()
 QUICK_START, REST = README.split("## Runs", 1)
@@ -25,6 +25,7 @@ COMMANDS = [
     line[2:] for block in re.findall(r"```console\n(.*?)```", REST, re.S) for line in block.splitlines()
 ]
 AUXGRAD = [command for command in COMMANDS if command.startswith("python -m auxgrad.train")]
+REPORTS = [command for command in COMMANDS if command.startswith("python -m auxgrad.report")]
 # These take a cluster, see below.
 CLUSTER = [command for command in AUXGRAD if "hydra/launcher=" in command]
 TRAINING = [command for command in AUXGRAD if command not in CLUSTER]
@@ -41,8 +42,9 @@ def test_the_quick_start_is_two_lines():
 
 
 def test_no_other_commands_than_the_ones_run_here():
-    assert OTHERS == ["mlflow ui --backend-store-uri sqlite:///mlflow.db", "python -m benchmarks"]
-    assert len(TRAINING) == 14
+    assert OTHERS == ["python -m auxgrad.ui", *REPORTS, "python -m benchmarks"]
+    assert len(REPORTS) == 3
+    assert len(TRAINING) == 12
     assert [re.findall(r"launcher=(\w+)", command) for command in CLUSTER] == [
         ["slurm"],
         ["slurm"],
@@ -62,7 +64,9 @@ def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> N
     with tarfile.open(tmp_path / "aclImdb.tar.gz", "w:gz") as tar:
         tar.add(corpus, arcname="aclImdb")
     small = [f"data.cache_dir={cache}", "problem.hidden=[4]", "problem.epochs=1"]
-    words = [sys.executable, *shlex.split(command.replace("range(3)", "range(1)"))[1:]]
+    if "experiment=figure7" in command:
+        command = re.sub(r"range\(\d+\)", "range(1)", command)
+    words = [sys.executable, *shlex.split(command)[1:]]
     if "--multirun" in words and "launcher" not in command:
         words.append("hydra.launcher.workers=1")
     if "--help" not in words:
@@ -99,16 +103,23 @@ def test_ray_command(tmp_path, corpus, cache):
     check_training(CLUSTER[2], tmp_path, corpus, cache)
 
 
-def test_mlflow_ui(tmp_path, small, train):
-    assert train(*small).returncode == 0
-    with mlflow_ui(shlex.split(OTHERS[0])[1:], tmp_path) as url:
-        assert url.startswith("http://127.0.0.1:")
+def test_ui_and_reports(tmp_path, small, sweep):
+    """On a sweep with the values that the reports ask for."""
+    knobs = ["mode=SingleTask,Projection", "lam=30,100", "seed=range(2)", "hydra.launcher.workers=1"]
+    assert sweep(*knobs, *small).returncode == 0
+    with auxgrad_ui(cwd=tmp_path) as (_, links):
+        assert set(links) == {"charts", "table", "means"}
+    for command in REPORTS:
+        words = [sys.executable, *shlex.split(command)[1:]]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "runs      6 finished in 3 settings, 2 seeds" in done.stdout
 
 
 @pytest.mark.long
 def test_benchmarks(tmp_path):
     """All parts of it, each once."""
-    command = [sys.executable, *shlex.split(OTHERS[1])[1:], "--quick", "--output", str(tmp_path)]
+    command = [sys.executable, *shlex.split(OTHERS[-1])[1:], "--quick", "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.count("|---|") == 7
     with (tmp_path / "figures.csv").open() as file:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import mlflow_ui
+from conftest import auxgrad_ui, links, mlflow_ui
 
 from auxgrad import view
 from auxgrad.config import compose
@@ -38,35 +35,6 @@ def store(in_tmp) -> Store:
     return store
 
 
-@contextlib.contextmanager
-def started(*arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command once it serves, and what it has printed; ended in any case."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    )
-    try:
-        printed = ""
-        while "stop it" not in printed:
-            line = process.stdout.readline()
-            assert line, process.stderr.read()
-            printed += line
-        yield process, printed
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-        process.kill()
-        process.wait()
-
-
-def links(printed: str) -> dict[str, str]:
-    return dict(re.findall(r"^(\w+) +(http\S+)$", printed, re.M))
-
-
 def is_served(url: str) -> bool:
     base = url.partition("/#")[0]
     with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/health", timeout=10) as answer:
@@ -76,8 +44,8 @@ def is_served(url: str) -> bool:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_it_serves_until_it_is_stopped_with_all_its_children(store, number, status):
-    with started() as (process, printed):
-        url = links(printed)["charts"]
+    with auxgrad_ui() as (process, found):
+        url = found["charts"]
         assert is_served(url)
         family = psutil.Process(process.pid).children(recursive=True)
         assert family
@@ -91,13 +59,15 @@ def test_it_serves_until_it_is_stopped_with_all_its_children(store, number, stat
 
 
 def test_links_lead_to_the_experiment_and_to_the_means(store):
-    with started() as (_, printed):
-        found = links(printed)
+    with auxgrad_ui() as (_, found):
+        pass
     assert set(found) == {"charts", "table"}
     assert f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning" in found["charts"]
     settings = store.sibling(SETTINGS)
-    with started("--port", str(free_port())) as (_, printed):
-        found = links(printed)
+    port = free_port()
+    with auxgrad_ui("--port", str(port)) as (_, found):
+        pass
+    assert found["means"].startswith(f"http://127.0.0.1:{port}/")
     assert f"/#/experiments/{settings.experiment_id}/runs?" in found["means"]
 
 
@@ -108,8 +78,8 @@ def free_port() -> int:
 
 
 def test_two_at_once_and_a_port_that_is_taken(store):
-    with started() as (_, first), started() as (_, second):
-        one, two = links(first)["charts"], links(second)["charts"]
+    with auxgrad_ui() as (_, first), auxgrad_ui() as (_, second):
+        one, two = first["charts"], second["charts"]
         assert is_served(one)
         assert is_served(two)
         assert one != two
@@ -123,8 +93,8 @@ def test_open(store, tmp_path):
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
     script.chmod(0o755)
-    with started("--open", BROWSER=str(script)) as (_, printed):
-        assert (tmp_path / "opened").read_text().strip() == links(printed)["charts"]
+    with auxgrad_ui("--open", BROWSER=str(script)) as (_, found):
+        assert (tmp_path / "opened").read_text().strip() == found["charts"]
 
 
 def test_of_a_server_only_the_link_and_curves_through_it(store, tmp_path):
