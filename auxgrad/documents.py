@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from auxgrad.analysis import PUBLISHED_COLUMNS, Comparison, Row, Test, holes, selection
-from auxgrad.results import Results, Setting
-from auxgrad.values import format_value, preset
+from auxgrad.results import Results, Setting, mode_uses
+from auxgrad.values import format_value
 
 NOTHING = "–"
 
@@ -83,7 +83,7 @@ def table_md(rows: Sequence[Row]) -> str:
             lowest[mode] = min(lowest.get(mode, math.inf), row.estimate.mean)
     lines = []
     for row in rows:
-        uses = preset("mode", row.setting.mode)["mode_uses"]
+        uses = mode_uses(row.setting.mode)
         knobs = [
             format_value(getattr(row.setting, key)) if key in uses else NOTHING
             for key in ("overall", "alpha", "lam")

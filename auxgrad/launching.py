@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from auxgrad.pool import Event
 
 LOG_FILE = "output.log"
+
+
+def file_name(text: str) -> str:
+    """The text as a name that any file system takes.
+
+    >>> file_name("Projection lam=100 problem.hidden=[8,8]")
+    'Projection_lam=100_problem.hidden=[8,8]'
+    """
+    return re.sub(r"[^\w.,=+\[\]-]", "_", text)[:200]
 
 
 def claim_folder(wanted: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from auxgrad.analysis import Comparison, Estimate, MeanCurve, Row
 from auxgrad.config import TrackingConfig, split_words
 from auxgrad.documents import number
 from auxgrad.errors import ReportError
-from auxgrad.launching import claim_folder
+from auxgrad.launching import claim_folder, file_name
 from auxgrad.results import Results, Setting
 from auxgrad.terminal import plain_ending
 from auxgrad.tracking import REPORTS, Store, open_store
@@ -108,6 +107,7 @@ class Report:
 
     @staticmethod
     def of(found: Results, group: tuple[str, str], request: Request) -> Report:
+        """Computes all that is to be said."""
         part = found.of_group(group)
         rows = analysis.table(part)
         comparisons = analysis.compare(rows, request.published)
@@ -239,10 +239,6 @@ def _say(report: Report) -> None:
         print(f"          and {len(report.coverage) - 10} more, all in report.md")
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^\w.,=+\[\]-]", "_", text)[:200]
-
-
 def make(request: Request) -> Path:
     """Reads, computes, writes and stores a report; its folder.
 
@@ -276,10 +272,10 @@ def make(request: Request) -> Path:
     reports = [report for report in reports if any(row.estimate for row in report.rows)]
     with _busy("reading the curves"):
         curves = [_read_curves(store, report.rows) if store else {} for report in reports]
-    folder = claim_folder(request.output or Path("reports", _slug(name)))
+    folder = claim_folder(request.output or Path("reports", file_name(name)))
     try:
         for report, own in zip(reports, curves, strict=True):
-            part = folder / _slug(report.title) if len(reports) > 1 else folder
+            part = folder / file_name(report.title) if len(reports) > 1 else folder
             part.mkdir(exist_ok=True)
             with _busy("drawing"):
                 report.write(part, own)

@@ -26,6 +26,15 @@ UNKNOWN = "unknown"
 LARGEST = 1e308  # MLflow stores infinity as the largest finite number.
 
 
+def mode_uses(mode: str) -> Sequence[str]:
+    """Which of lam, alpha and overall make a difference in a mode; all of them in one of others.
+
+    >>> mode_uses("Multitask")
+    ['lam']
+    """
+    return preset("mode", mode)["mode_uses"] if mode in options("mode") else KNOBS
+
+
 @dataclass(frozen=True)
 class Setting:
     """What is averaged over seeds. Knobs that the mode does not use have their neutral value."""
@@ -43,7 +52,7 @@ class Setting:
         Setting(mode='Multitask', overall=False, alpha=1.0, lam=30.0)
         """
         knobs = {"lam": lam, "alpha": alpha, "overall": overall}
-        taken = effective(mode, preset("mode", mode)["mode_uses"], knobs)
+        taken = effective(mode, mode_uses(mode), knobs)
         return Setting(taken["mode"], taken["overall"], taken["alpha"], taken["lam"])
 
     @property
@@ -53,8 +62,7 @@ class Setting:
         >>> Setting.of("Projection", False, 0.01, 100.0).name
         'Projection lam=100 alpha=0.01'
         """
-        uses = preset("mode", self.mode)["mode_uses"] if self.mode in options("mode") else KNOBS
-        used = {key: getattr(self, key) for key in uses}
+        used = {key: getattr(self, key) for key in mode_uses(self.mode)}
         words = [f"{key}={format_value(value)}" for key, value in used.items() if value is not False]
         return " ".join([self.mode, *words])
 
@@ -190,7 +198,7 @@ def _setting(run: Recorded) -> tuple[Setting, int, tuple[str, str]]:
     params = run.params
     overall = params["overall"].lower() == "true"
     try:
-        setting = Setting(params["mode"], overall, float(params["alpha"]), float(params["lam"]))
+        setting = Setting.of(params["mode"], overall, float(params["alpha"]), float(params["lam"]))
         seed = int(params["seed"])
     except ValueError as error:
         raise ReportError(f"run {run.run_id}: lam, alpha and seed must be numbers ({error})") from None
@@ -255,7 +263,7 @@ def select(recorded: Iterable[Recorded], filters: Filters) -> list[Recorded]:
 def _value(params: Mapping[str, str], key: str) -> str:
     group, _, name = key.partition(".")
     if not name:
-        return params.get(key, UNKNOWN)
+        return format_value(parse_scalar(params.get(key, UNKNOWN)))
     changed = _changes(params)
     if key in changed:
         return changed[key]

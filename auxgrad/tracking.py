@@ -187,11 +187,16 @@ class Store:
 
     def analyze(self) -> None:
         """Lets SQLite count its rows; or it takes an index that makes a curve cost the whole table."""
-        if file := _sqlite_file(self.uri):
-            with contextlib.closing(sqlite3.connect(file, timeout=CONTACT_SECONDS)) as connection:
-                connection.execute("PRAGMA analysis_limit = 1000")
-                connection.execute("ANALYZE metrics")
-                connection.commit()
+        file = _sqlite_file(self.uri)
+        if file is None:
+            return
+        with (
+            contextlib.suppress(sqlite3.OperationalError),  # Locked: then it stays slow for this time.
+            contextlib.closing(sqlite3.connect(file, timeout=CONTACT_SECONDS)) as connection,
+        ):
+            connection.execute("PRAGMA analysis_limit = 1000")
+            connection.execute("ANALYZE metrics")
+            connection.commit()
 
     def delete(self, run_ids: Iterable[str]) -> None:
         """Moves runs to MLflow's trash."""

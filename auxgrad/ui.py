@@ -64,6 +64,7 @@ def main() -> None:
             return
         store.analyze()
         print(f"starting  the MLflow UI on {store.uri}", flush=True)
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
         with server(store, given.port) as (process, port):
             _show(store, f"http://{HOST}:{port}", given.open)
             print("stop it   with Ctrl-C", flush=True)
@@ -123,7 +124,6 @@ def server(store: Store, wanted: int | None = None) -> Iterator[tuple[subprocess
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--workers", "1", "--port"]
-    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as started:
         log = Path(folder, "log")
         # A port that was free may be taken before the server, seconds later, asks for it.

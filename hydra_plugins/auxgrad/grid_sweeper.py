@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import auxgrad
 from auxgrad import grid, tracking
 from auxgrad.errors import ConfigError, SweepFailed
 from auxgrad.grid import PlannedRun
-from auxgrad.launching import EventLauncher, claim_folder
+from auxgrad.launching import EventLauncher, claim_folder, file_name
 from auxgrad.outcome import Outcome
 from auxgrad.tracking import RUN_KEY, Store
 from auxgrad.values import quote
@@ -231,6 +230,5 @@ def name_of(run: PlannedRun) -> str:
 
 def folder_of(run: PlannedRun) -> Path:
     """Where a run's output goes, below the folder of all sweeps."""
-    parts = (run.config.tracking.experiment, run.config.setting)
-    experiment, setting = (re.sub(r"[^\w.,=+\[\]-]", "_", part)[:200] for part in parts)
+    experiment, setting = file_name(run.config.tracking.experiment), file_name(run.config.setting)
     return Path(experiment, setting, f"seed={run.config.seed}")
