@@ -90,7 +90,8 @@ def test_loss(rows: Sequence[Row], comparisons: Sequence[Comparison], title: str
                 axis.set_title(f"{what}{' overall=true' * overall}{', the lowest' * zoom}")
             line[0].set_ylabel(LOSS)
             if zoom:
-                near = [estimate for estimate in estimates if estimate.mean < NEAR * lowest]
+                shown = [*estimates, *published.values()]
+                near = [estimate for estimate in shown if estimate.mean < NEAR * lowest]
                 ends = [end for estimate in near for end in (estimate.low, estimate.high, estimate.mean)]
                 line[0].set_ylim(0.995 * np.nanmin(ends), 1.005 * np.nanmax(ends))
         for axis in axes[-1]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from auxgrad.terminal import plain_ending
 from auxgrad.tracking import REPORTS, Store, open_store
 
 LOSSES = ("train_loss", "val_loss")
+LONGEST = 500  # Characters of a list of values on record; MLflow takes 6,000.
 CENSORING = ("cosine/overall", "conflict/overall")
 DESCRIPTION = """\
 Writes a folder with the finished runs of an experiment, tables of their test losses, permutation tests
@@ -123,6 +125,21 @@ class Report:
             documents.coverage(part, rows),
         )
 
+    @property
+    def has_losses(self) -> bool:
+        """Whether any run ended with a finite test loss."""
+        return any(row.estimate for row in self.rows)
+
+    @property
+    def size(self) -> str:
+        """How many runs, settings and seeds."""
+        runs, settings = len(self.results.runs), len(self.rows)
+        seeds = {run.seed for run in self.results.runs if run.seed is not None}
+        return (
+            f"{runs:,} finished run{'s' * (runs != 1)} in {settings} setting{'s' * (settings != 1)}, "
+            + (f"{len(seeds)} seed{'s' * (len(seeds) != 1)}" if seeds else "seeds unknown")
+        )
+
     def write(self, folder: Path, curves: Mapping[Setting, Mapping[str, MeanCurve]]) -> None:
         """Fills the folder, which is there."""
         results.write_runs(folder / "runs.csv", self.results.runs)
@@ -130,7 +147,8 @@ class Report:
         documents.significance_csv(folder / "significance.csv", self.tests)
         text = documents.table_md(self.rows)
         (folder / "table.md").write_text(text)
-        parts = [f"# Test loss, {self.title}", text, "![Test loss over lam](test_loss.png)"]
+        parts = [f"# Test loss, {self.title}", f"auxgrad {auxgrad.__version__}, {self.size}."]
+        parts += [text, "![Test loss over lam](test_loss.png)"]
         if self.compared_with:
             documents.comparison_csv(folder / "comparison.csv", self.comparisons)
             compared = documents.comparison_md(self.comparisons, self.compared_with, self.only_one_side)
@@ -211,13 +229,8 @@ def _read_curves(store: Store, rows: Sequence[Row]) -> dict[Setting, dict[str, M
 
 
 def _say(report: Report) -> None:
-    finished, settings = len(report.results.runs), len(report.rows)
-    seeds = {run.seed for run in report.results.runs}
     print(f"data      {report.title.removeprefix('data=')}")
-    print(
-        f"runs      {finished:,} finished in {settings} setting{'s' * (settings != 1)}, "
-        f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
-    )
+    print(f"runs      {report.size}")
     by = {"best_val_loss": "validation", "test_loss": "test"}[analysis.selection(report.rows)]
     print(f"best      of each mode, by mean {by} loss, and its mean test loss ± standard deviation:")
     best = [(row.setting.name, row.estimate) for row in report.rows if row.best and row.estimate]
@@ -261,15 +274,11 @@ def make(request: Request) -> Path:
         if not recorded:
             raise ReportError(f"tracking.experiment={name}: has no runs in {store.uri}")
         found = results.from_store(results.select(recorded, request.filters))
-    if not any(not run.diverged for run in found.runs):
-        states = sorted({left.status for left in found.unfinished}) + ["diverged"] * bool(found.runs)
-        raise ReportError(
-            f"{source}: no finished run with a test loss among "
-            f"{len(found.runs) + len(found.unfinished)} ({', '.join(states)})"
-        )
+    if all(run.diverged for run in found.runs):
+        raise ReportError(f"{source}: no finished run with a test loss; {_without_loss(found)}")
     with _busy("testing differences"):
-        reports = [Report.of(found, group, request) for group in found.groups()]
-    reports = [report for report in reports if any(row.estimate for row in report.rows)]
+        all_of_them = [Report.of(found, group, request) for group in found.groups()]
+    reports = [report for report in all_of_them if report.has_losses]
     with _busy("reading the curves"):
         curves = [_read_curves(store, report.rows) if store else {} for report in reports]
     folder = claim_folder(request.output or Path("reports", file_name(name)))
@@ -282,12 +291,24 @@ def make(request: Request) -> Path:
     except BaseException:
         shutil.rmtree(folder)  # Half a report would look like a whole one.
         raise
-    for report in reports:
-        _say(report)
+    for report in all_of_them:
+        if report.has_losses:
+            _say(report)
+        else:
+            print(f"missing   {report.title}: nothing to report; {_without_loss(report.results)}")
     print(f"report    {folder}/{'report.md' if len(reports) == 1 else '*/report.md'}")
     if store:
         _record(store, request, reports, folder)
     return folder
+
+
+def _without_loss(found: Results) -> str:
+    """What there is where there is no test loss."""
+    states = Counter(left.status for left in found.unfinished)
+    if found.runs:
+        states["diverged"] = len(found.runs)
+    counts = ", ".join(f"{states[state]} {state}" for state in sorted(states))
+    return f"there are {counts or 'no runs with the parameters mode, lam, alpha, overall and seed'}"
 
 
 def _busy(what: str) -> AbstractContextManager[object]:
@@ -299,7 +320,7 @@ def _busy(what: str) -> AbstractContextManager[object]:
 
 def _record(store: Store, request: Request, reports: Sequence[Report], folder: Path) -> None:
     """The folder as a run of the experiment NAME-reports."""
-    params = {key: ",".join(values) for key, values in request.filters.items()}
+    params = {key: ",".join(values)[:LONGEST] for key, values in request.filters.items()}
     target = store.sibling(REPORTS)
     record = target.start_derived(folder.name, params, {})
     record.metric("runs", sum(len(report.results.runs) for report in reports), 0)

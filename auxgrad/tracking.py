@@ -203,14 +203,16 @@ class Store:
         for run_id in run_ids:
             self.client.delete_run(run_id)
 
-    def ui_command(self) -> str | None:
-        """The command that shows this store in a browser; None where a server is running already."""
-        if self.has_server:
-            return None
+    def command(self, name: str) -> str:
+        """A command of auxgrad on this experiment, from whatever folder."""
         words = [f"tracking.uri={self.uri}"]
         if self.name != DEFAULT_EXPERIMENT:
             words.append(f"tracking.experiment={self.name}")
-        return f"python -m auxgrad.ui {shlex.join(words)}"
+        return f"python -m auxgrad.{name} {shlex.join(words)}"
+
+    def ui_command(self) -> str | None:
+        """The command that shows this store in a browser; None where a server is running already."""
+        return None if self.has_server else self.command("ui")
 
     def ui_url(self, run_id: str) -> str:
         """The page of a run's curves and results in the MLflow UI."""

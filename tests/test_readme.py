@@ -114,7 +114,7 @@ def test_ui_and_reports(tmp_path, small, sweep):
         words = [sys.executable, *shlex.split(command)[1:]]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-        assert "runs      6 finished in 3 settings, 2 seeds" in done.stdout
+        assert "runs      6 finished runs in 3 settings, 2 seeds" in done.stdout
 
 
 @pytest.mark.long

@@ -53,7 +53,8 @@ def swept(tmp_path_factory, corpus, cache) -> Path:
         [*command, "hydra.launcher.workers=1"], cwd=folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "see it    python -m auxgrad.ui tracking.uri=sqlite:///" in done.stdout
+    for line in ("see it    python -m auxgrad.ui", "report    python -m auxgrad.report"):
+        assert f"{line} tracking.uri=sqlite:///{folder}/mlflow.db\n" in done.stdout
     return folder
 
 
@@ -61,7 +62,7 @@ def test_a_sweep_becomes_a_report(swept):
     done = report("--compare", "figure7", cwd=swept)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert "runs      14 finished in 7 settings, 2 seeds" in done.stdout
+    assert "runs      14 finished runs in 7 settings, 2 seeds" in done.stdout
     assert "compare   figure7: " in done.stdout
     folder = swept / re.search(r"report +(.*)/report.md", done.stdout)[1]
     assert {file.name for file in folder.iterdir()} == LISTED | {"comparison.csv"}
@@ -237,6 +238,15 @@ def test_data_and_networks_are_not_mixed(store):
     assert (only / "table.csv").exists()
 
 
+def test_data_with_failed_runs_only_is_named(store, capsys):
+    make_run(store, 0.3, "mode=SingleTask")
+    make_run(store, None, "mode=SingleTask", "problem.hidden=[8]", status="FAILED")
+    folder = make(Request.of([]))
+    assert (folder / "table.csv").exists()
+    expected = "missing   data=imdb25k problem.hidden=[8]: nothing to report; there are 1 FAILED\n"
+    assert expected in capsys.readouterr().out
+
+
 def test_another_experiment(in_tmp):
     make_run(open_store(tracking_config("other")), 0.3, "mode=SingleTask")
     folder = make(Request.of(["tracking.experiment=other"]))
@@ -249,7 +259,7 @@ def test_nothing_finished(store):
     with pytest.raises(AuxgradError, match="experiment=auxgrad: has no runs in sqlite"):
         make(Request.of([]))
     make_run(store, None, "mode=SingleTask", status="KILLED")
-    with pytest.raises(AuxgradError, match=r"no finished run with a test loss among 1 \(KILLED\)"):
+    with pytest.raises(AuxgradError, match="no finished run with a test loss; there are 1 KILLED"):
         make(Request.of([]))
     assert not Path("reports").exists()
 
@@ -355,7 +365,7 @@ def test_drawing_leaves_matplotlib_as_it_was(drawn, tmp_path):
 
 @pytest.mark.long
 def test_three_thousand_runs(store):
-    """All in the means; how long it takes is printed, see CONTRIBUTING.md for what to expect."""
+    """Nothing is left to a page of a hundred, or of a thousand."""
     losses = np.random.default_rng(0).uniform(0.2, 0.4, (30, 100))
     for lam in range(30):
         for seed in range(100):

@@ -110,7 +110,8 @@ class GridSweeper(Sweeper):
         if failures:
             print_failures([(name_of(distinct[key]), outcome) for key, outcome in failures.items()])
         summary.write(store, settings, say=lambda line: print(line, flush=True))
-        print(f"see it    {store.ui_command() or store.ui_charts_url()}", flush=True)
+        print(f"see it    {store.ui_command() or store.ui_charts_url()}")
+        print(f"report    {store.command('report')}", flush=True)
         if failures:
             skipped = len(todo) - len(outcomes)
             rest = f"; {skipped} were not run (fail_fast=true)" if skipped else ""
