@@ -68,8 +68,7 @@ class Store:
         With `once` no other run of this key may be finished or running: raises AlreadyFinished or
         RunsElsewhere. Of a dead process a run is marked KILLED and counts no more.
         """
-        from mlflow.entities import Dataset as MlflowDataset
-        from mlflow.entities import DatasetInput, InputTag, Param
+        from mlflow.entities import Param
         from mlflow.tracking.context.registry import resolve_tags
 
         with self._lock() if once else contextlib.nullcontext():
@@ -78,24 +77,36 @@ class Store:
             # resolve_tags: user, source file and git commit, as mlflow.start_run would add them.
             all_tags = {**resolve_tags(), **tags, **identity(), RUN_KEY: key}
             run = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
-        run_id = run.info.run_id
-        self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
-        self.client.log_inputs(
-            run_id,
-            datasets=[
-                DatasetInput(
-                    MlflowDataset(
-                        name=dataset.name,
-                        digest=dataset.fingerprint[:32],
-                        source_type="local",
-                        source=dataset.source,
-                        profile=dataset.profile,
-                    ),
-                    tags=[InputTag("mlflow.data.context", "training")],
-                )
-            ],
+        record = RunRecord(self, run.info.run_id)
+        try:
+            self.client.log_batch(
+                record.run_id, params=[Param(key, value) for key, value in params.items()]
+            )
+            self._log_dataset(record.run_id, dataset)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                record.end("FAILED")
+            raise
+        return record
+
+    def _log_dataset(self, run_id: str, dataset: Dataset) -> None:
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
+
+        entity = MlflowDataset(
+            name=dataset.name,
+            digest=dataset.fingerprint[:32],
+            source_type="local",
+            source=dataset.source,
+            profile=dataset.profile,
         )
-        return RunRecord(self, run_id)
+        inputs = [DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])]
+        try:
+            self.client.log_inputs(run_id, datasets=inputs)
+        except MlflowException:
+            # Runs that bring the same new data set at once fail in MLflow, all but one; now it is there.
+            self.client.log_inputs(run_id, datasets=inputs)
 
     def _lock(self) -> contextlib.AbstractContextManager[Any]:
         """Between a look into the store and a new run no other process may make the same run.

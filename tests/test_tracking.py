@@ -6,10 +6,12 @@ import os
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import together
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from auxgrad.config import TrackingConfig
 from auxgrad.errors import AlreadyFinished, RunsElsewhere, TrackingError
@@ -77,6 +79,24 @@ def test_a_run_is_made_once(in_tmp):
     assert caught.value.run_id == second.run_id
     assert store.finished_keys() == {"key"}
     store.start_run("r", "key", {}, {}, DATA).end("FINISHED")  # Without `once` nobody asks.
+
+
+def test_runs_that_bring_a_new_data_set_at_once(in_tmp):
+    """MLflow refuses all but one of them, in one of twenty tries or so."""
+    store = open_store(tracking())
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(10):
+            data = Dataset("d", f"{number:032d}", "{}", "{}")
+            started = [pool.submit(store.start_run, "r", "key", {}, {}, data) for _ in range(8)]
+            ids = [each.result().run_id for each in started]
+            assert all(store.client.get_run(run_id).inputs.dataset_inputs for run_id in ids)
+
+
+def test_a_run_that_cannot_be_recorded_is_not_left_running(in_tmp):
+    store = open_store(tracking())
+    with pytest.raises(MlflowException, match="Invalid value"):
+        store.start_run("r", "key", {"mode?!": "x"}, {}, DATA)
+    assert [run.status for run in store.runs()] == ["FAILED"]
 
 
 @pytest.mark.parametrize(
