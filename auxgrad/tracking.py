@@ -403,7 +403,8 @@ def _open(name: str, uri: str, experiment: str, file: Path | None, create: bool)
             f"bring it back with `mlflow experiments restore -x {found.experiment_id}`"
         )
     if found.tags.get(view.TAG) != shared:
-        client.set_experiment_tag(found.experiment_id, view.TAG, shared)
+        with contextlib.suppress(MlflowException):  # Who may not change the experiment can do without.
+            client.set_experiment_tag(found.experiment_id, view.TAG, shared)
     return Store(client, uri, found.experiment_id, experiment)
 
 
