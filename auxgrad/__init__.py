@@ -11,19 +11,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auxgrad.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
+    from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
     from auxgrad.censoring import censor
-    from auxgrad.model import AuxiliaryModel
+    from auxgrad.training.model import AuxiliaryModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Auxiliary", "AuxiliaryLoss", "AuxiliaryModel", "WeightDecay", "censor"]
 
 _HOME = {
-    "Auxiliary": "auxgrad.auxiliaries",
-    "AuxiliaryLoss": "auxgrad.auxiliaries",
-    "AuxiliaryModel": "auxgrad.model",
-    "WeightDecay": "auxgrad.auxiliaries",
+    "Auxiliary": "auxgrad.training.auxiliaries",
+    "AuxiliaryLoss": "auxgrad.training.auxiliaries",
+    "AuxiliaryModel": "auxgrad.training.model",
+    "WeightDecay": "auxgrad.training.auxiliaries",
     "censor": "auxgrad.censoring",
 }
 

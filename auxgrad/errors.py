@@ -25,16 +25,5 @@ class RunsElsewhere(AuxgradError):
     """A run of a sweep that another process has begun and not ended."""
 
 
-class AlreadyFinished(AuxgradError):
-    """A run of a sweep that is finished in the store: `run_id`."""
-
-    def __init__(self, message: str, run_id: str) -> None:
-        super().__init__(message, run_id)
-        self.run_id = run_id
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 class SweepFailed(AuxgradError):
     """A sweep of which not every run is finished."""

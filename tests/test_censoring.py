@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import auxgrad
 from auxgrad.censoring import MODES
-from auxgrad.values import options
+from auxgrad.config.groups import options
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "censoring.json").read_text())
 CENSORING = [mode for mode in MODES if mode not in ("SingleTask", "Multitask")]

@@ -6,7 +6,8 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
-from auxgrad.values import VALUE_GROUPS, parse_scalar
+from auxgrad.config.groups import VALUE_GROUPS
+from auxgrad.config.values import parse_scalar
 
 
 class ValueSource(ConfigSource):

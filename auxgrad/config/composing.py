@@ -1,0 +1,108 @@
+"""From words of the command line to typed configs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from auxgrad.config.groups import conf_dir
+from auxgrad.config.messages import explain_hydra, explain_validation
+from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
+from auxgrad.config.schema import Config, TrackingConfig
+from auxgrad.config.values import quote
+from auxgrad.errors import ConfigError
+
+HYDRA_VERSION_BASE = "1.3"
+PRIMARY = "config"
+SEARCHPATH = "hydra.searchpath"
+VALUE_SOURCE = "value://"
+
+
+def validate(composed: DictConfig) -> Config:
+    """Return the typed config of a composed one; the node `hydra` is not looked at.
+
+    Raises ConfigError, one line for each key that is unknown, missing or out of range.
+    """
+    keys = [key for key in composed if key != "hydra"]
+    values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=True)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain_validation(error)) from None
+
+
+def compose(overrides: Iterable[str] = ()) -> Config:
+    """Return the typed config for command line overrides, as `python -m auxgrad.train` composes it.
+
+    >>> compose(["mode=Orthogonal", "lam=42.5"]).lam
+    42.5
+
+    Raises ConfigError for an unknown key, an unknown option or a value out of range.
+    """
+    try:
+        with initialize_config_dir(version_base=HYDRA_VERSION_BASE, config_dir=str(conf_dir())):
+            composed = hydra_compose(PRIMARY, overrides=with_value_source(quote_values(overrides)))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(explain_hydra(error)) from None
+    return validate(composed).normalise()
+
+
+def with_value_source(
+    arguments: Sequence[str], name: str | None = None, folder: str | None = None
+) -> list[str]:
+    """Return the arguments with the source of values at the end of the search path.
+
+    It comes last so that a user's files go first, and as an override, since Hydra reads
+    `hydra.searchpath` of the primary config only, which may be a user's own.
+
+    Args:
+        arguments: overrides, and flags of Hydra.
+        name: the primary config, if not ours.
+        folder: the folder of `--config-dir`.
+    """
+    own = [word for word in arguments if word.partition("=")[0] == SEARCHPATH]
+    rest = [word for word in arguments if word not in own]
+    paths: object = _searchpath_of(name or PRIMARY, folder)
+    if own:
+        paths = parse_overrides(own)[SEARCHPATH].value()
+    if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
+        word = (own or [SEARCHPATH])[-1]
+        raise ConfigError(f"{word}: must be a list of texts, such as [file://folder]")
+    quoted = [quote(path) for path in (*paths, VALUE_SOURCE)]
+    return [*rest, f"{SEARCHPATH}=[{','.join(quoted)}]"]
+
+
+def _searchpath_of(name: str, folder: str | None) -> list[str]:
+    """The search path that a primary config asks for."""
+    if name == PRIMARY:
+        return []
+    for place in (conf_dir(), Path(folder) if folder else None):
+        file = place and place / f"{name.removesuffix('.yaml')}.yaml"
+        if file and file.is_file():
+            found = OmegaConf.select(OmegaConf.load(file), SEARCHPATH)
+            return list(found) if found is not None else []
+    return []
+
+
+def split_words(words: Sequence[str]) -> tuple[TrackingConfig, dict[str, list[str]]]:
+    """Return the tracking that `tracking.uri=` and `tracking.experiment=` ask for, and the other values.
+
+    >>> tracking, values = split_words(["tracking.experiment=first", "lam=30,100.0", "seed=range(3)"])
+    >>> tracking.experiment, values
+    ('first', {'lam': ['30', '100'], 'seed': ['0', '1', '2']})
+
+    Raises ConfigError for a word that is not key=value, and an unknown key in tracking.
+    """
+    own = [word for word in words if word.startswith("tracking.")]
+    try:
+        values = parse_values([word for word in words if word not in own])
+    except (HydraException, ValueError) as error:
+        raise ConfigError(explain_hydra(error)) from None
+    return compose(own).tracking, values

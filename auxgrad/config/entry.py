@@ -1,0 +1,100 @@
+"""How every command begins and ends: words prepared and checked, errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from auxgrad.config.backend import check_backend
+from auxgrad.config.composing import validate, with_value_source
+from auxgrad.config.groups import VALUE_GROUPS
+from auxgrad.config.messages import check_values, explain_hydra
+from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_values
+from auxgrad.errors import AuxgradError, ConfigError
+
+
+def prepare(arguments: Sequence[str]) -> list[str]:
+    """Return the command line of `auxgrad.train` as Hydra is to see it.
+
+    Raises ConfigError for a flag that cannot be obeyed.
+    """
+    given = get_args_parser().parse_args(quote_values(arguments))
+    if given.config_path:
+        raise ConfigError(
+            f"--config-path={given.config_path}: would hide auxgrad's own config groups; "
+            "--config-dir adds a folder to them"
+        )
+    if given.multirun and given.cfg:
+        raise ConfigError("--multirun: cannot be combined with --cfg, which shows one run")
+    return with_value_source(quote_values(arguments), given.config_name, given.config_dir)
+
+
+def check_run(composed: DictConfig) -> None:
+    """Raise ConfigError unless the composed config is one run that can be started."""
+    check_backend()
+    sweeper = composed.hydra.sweeper
+    if sweeper.get("params") or sweeper.get("grids"):
+        name = composed.hydra.runtime.choices.get("experiment")
+        what = f"experiment={name}" if name else "hydra.sweeper.params"
+        raise ConfigError(f"{what}: is a sweep; add --multirun")
+    _check_folder(composed)
+    validate(composed)
+
+
+def check_sweep(composed: DictConfig) -> None:
+    """Raise ConfigError for a value on the command line of a sweep that no run can have."""
+    check_backend()
+    _check_folder(composed)
+    for key, override in parse_overrides(composed.hydra.overrides.task).items():
+        if key in VALUE_GROUPS and override.is_discrete_sweep():
+            check_values(key, (text.strip("'") for text in override.sweep_string_iterator()))
+
+
+def _check_folder(composed: DictConfig) -> None:
+    if composed.hydra.job.chdir:
+        raise ConfigError(
+            "hydra.job.chdir=true: runs stay in the working directory, where their tracking store is; "
+            "leave it out"
+        )
+
+
+@contextlib.contextmanager
+def plain_ending() -> Iterator[None]:
+    """End errors that explain themselves in one line and exit status 1, Ctrl-C in 130, SIGTERM in 143.
+
+    With HYDRA_FULL_ERROR=1 in the environment errors keep their traceback.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("auxgrad: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (AuxgradError, HydraException, OmegaConfBaseException, OSError) as error:
+        if show_traceback:
+            raise
+        raise SystemExit(f"auxgrad: {one_line(error)}") from None
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says to the user."""
+    if isinstance(error.__cause__, AuxgradError):  # Of a plugin that Hydra could not make.
+        return str(error.__cause__)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain_hydra(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: cannot be used ({error.strerror})"
+    return str(error)
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)

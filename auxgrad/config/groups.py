@@ -1,0 +1,52 @@
+"""The config groups: where their files are, which options they have, what a file says.
+
+Groups whose options are values take any value: `lam=42.5` works although there is no file
+`lam/42.5.yaml`. The files of these groups are presets.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from auxgrad.config.values import parse_scalar
+
+# `mode` is among them only so that the schema, not Hydra, answers for a name that does not exist.
+VALUE_GROUPS = ("mode", "lam", "alpha", "overall", "seed")
+
+
+def conf_dir() -> Path:
+    """Return the folder `conf/`: inside an installed package, else beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def options(group: str) -> list[str]:
+    """Return the names of the files of a config group, numbers in numerical order.
+
+    >>> options("lam")
+    ['1', '3', '10', '30', '100', '300']
+    """
+
+    def order(name: str) -> tuple[float, str]:
+        value = parse_scalar(name)
+        return (value if isinstance(value, int | float) else math.inf, name)
+
+    return sorted((file.stem for file in (conf_dir() / group).glob("*.yaml")), key=order)
+
+
+@functools.cache
+def preset(group: str, option: str) -> dict[str, Any]:
+    """Return the content of a file of a config group.
+
+    >>> preset("mode", "Multitask")["mode_uses"]
+    ['lam']
+    """
+    loaded = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
+    assert isinstance(loaded, dict)
+    return {str(key): value for key, value in loaded.items()}

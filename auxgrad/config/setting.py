@@ -1,0 +1,79 @@
+"""The knobs of a run and the setting that they make: what is averaged over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auxgrad.config.groups import options, preset
+from auxgrad.config.values import format_value
+
+# What a mode may use; a mode's file in conf/mode/ lists which of them make a difference.
+NEUTRAL: Mapping[str, Any] = {"lam": 0.0, "alpha": 1.0, "overall": False}
+KNOBS = tuple(NEUTRAL)
+BASELINES = ("SingleTask", "Multitask")
+
+
+def mode_uses(mode: str) -> Sequence[str]:
+    """Return which of lam, alpha and overall make a difference in a mode; all of them if it is unknown.
+
+    >>> mode_uses("Multitask")
+    ['lam']
+    """
+    return preset("mode", mode)["mode_uses"] if mode in options("mode") else KNOBS
+
+
+def effective(mode: str, uses: Sequence[str], knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a mode makes of its knobs: unused ones are neutral, and lam 0 is SingleTask.
+
+    >>> effective("Multitask", ["lam"], {"lam": 0.0, "alpha": 0.01, "overall": True})
+    {'mode': 'SingleTask', 'mode_uses': (), 'lam': 0.0, 'alpha': 1.0, 'overall': False}
+    """
+    if "lam" in uses and knobs["lam"] == 0:
+        mode, uses = "SingleTask", ()
+    taken = {key: knobs[key] if key in uses else value for key, value in NEUTRAL.items()}
+    return {"mode": mode, "mode_uses": tuple(uses), **taken}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A mode with its knobs. Knobs that the mode does not use have their neutral value."""
+
+    mode: str
+    overall: bool
+    alpha: float
+    lam: float
+
+    @staticmethod
+    def of(mode: str, overall: bool, alpha: float, lam: float) -> Setting:
+        """Return the setting of a mode, its unused knobs neutral; lam 0 is SingleTask.
+
+        >>> Setting.of("Multitask", True, 0.01, 30.0)
+        Setting(mode='Multitask', overall=False, alpha=1.0, lam=30.0)
+        """
+        knobs = {"lam": lam, "alpha": alpha, "overall": overall}
+        taken = effective(mode, mode_uses(mode), knobs)
+        return Setting(taken["mode"], taken["overall"], taken["alpha"], taken["lam"])
+
+    @property
+    def name(self) -> str:
+        """The mode and the knobs that it uses.
+
+        >>> Setting.of("Projection", False, 0.01, 100.0).name
+        'Projection lam=100 alpha=0.01'
+        """
+        used = {key: getattr(self, key) for key in mode_uses(self.mode)}
+        words = [f"{key}={format_value(value)}" for key, value in used.items() if value is not False]
+        return " ".join([self.mode, *words])
+
+    @property
+    def family(self) -> tuple[str, bool, float]:
+        """Mode, overall and alpha: what a curve over lam has in common."""
+        return self.mode, self.overall, self.alpha
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """The sort key: baselines first, then modes by name, averages last, small lam first."""
+        rank = BASELINES.index(self.mode) if self.mode in BASELINES else len(BASELINES)
+        return rank, self.mode, self.overall, -self.alpha, self.lam

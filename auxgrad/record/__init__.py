@@ -1,0 +1,1 @@
+"""The record of runs in an MLflow store."""

@@ -1,0 +1,51 @@
+"""Where a person goes from a store: pages of the MLflow UI, and commands of auxgrad on it."""
+
+from __future__ import annotations
+
+import shlex
+
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.record import view
+from auxgrad.record.store import Store
+
+DEFAULT_EXPERIMENT = TrackingConfig().experiment
+DEFAULT_BASE = "http://127.0.0.1:5000"  # Where `python -m auxgrad.ui` serves if the port is free.
+
+
+def command(store: Store, name: str) -> str:
+    """Return the words of a command of auxgrad on this experiment, from whatever folder."""
+    words = [f"tracking.uri={store.uri}"]
+    if store.name != DEFAULT_EXPERIMENT:
+        words.append(f"tracking.experiment={store.name}")
+    return f"python -m auxgrad.{name} {shlex.join(words)}"
+
+
+def ui_command(store: Store) -> str | None:
+    """Return the command that shows this store in a browser; None where a server is running already."""
+    return None if store.has_server else command(store, "ui")
+
+
+def run_url(store: Store, run_id: str) -> str:
+    """Return the page of a run's curves and results."""
+    return _page(store, f"runs/{run_id}/model-metrics?workflowType=machine_learning")
+
+
+def artifacts_url(store: Store, run_id: str) -> str:
+    """Return the page of a run's files."""
+    return _page(store, f"runs/{run_id}/artifacts?workflowType=machine_learning")
+
+
+def charts_url(store: Store, base: str | None = None) -> str:
+    """Return the page of the experiment's charts, as `auxgrad.record.view` has it."""
+    return _page(store, f"runs?{view.CHARTS}", base)
+
+
+def table_url(store: Store, base: str | None = None) -> str:
+    """Return the page of the table of the experiment's runs, as `auxgrad.record.view` has it."""
+    return _page(store, f"runs?{view.TABLE}", base)
+
+
+def _page(store: Store, rest: str, base: str | None = None) -> str:
+    if base is None:
+        base = store.uri.rstrip("/") if store.has_server else DEFAULT_BASE
+    return f"{base}/#/experiments/{store.experiment_id}/{rest}"

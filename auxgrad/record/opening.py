@@ -1,0 +1,147 @@
+"""Opens the store: which one it is, and what cannot be used."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.errors import TrackingError
+from auxgrad.record import view
+from auxgrad.record.database import sqlite_file
+from auxgrad.record.environment import RETRIES, TIMEOUT, TRACKING_URI, quieten
+from auxgrad.record.store import REPORTS, SETTINGS, Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+CONTACT_SECONDS = 10
+
+
+def store_uri(config: TrackingConfig) -> str:
+    """Return MLFLOW_TRACKING_URI, else `tracking.uri`, else mlflow.db in the working directory."""
+    uri = os.environ.get(TRACKING_URI) or config.uri or "sqlite:///mlflow.db"
+    file = sqlite_file(uri)
+    return f"sqlite:///{file}" if file else uri
+
+
+def open_store(config: TrackingConfig, create: bool = True) -> Store:
+    """Return the experiment in its store, both created when missing, safely from many processes at once.
+
+    Raises TrackingError, in seconds, if the store cannot be reached, written to or used, or if there is
+    none and `create` is false.
+    """
+    uri = store_uri(config)
+    name = TRACKING_URI if os.environ.get(TRACKING_URI) else "tracking.uri"
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in SCHEMES:
+        raise TrackingError(
+            f"{name}={uri}: must begin with one of {', '.join(f'{known}:' for known in SCHEMES)}"
+        )
+    file = sqlite_file(uri)
+    if not create and file and not file.exists():
+        raise TrackingError(f"{name}={uri}: there is no such store; a run of auxgrad.train creates it")
+    with _claimed(name, uri, file) if file else contextlib.nullcontext():
+        if file is None:
+            _contact(name, uri)
+        return _open(name, uri, config.experiment, create)
+
+
+@contextlib.contextmanager
+def _claimed(name: str, uri: str, file: Path) -> Iterator[None]:
+    """Holds the lock of an SQLite file: unlocked, processes that make a database at once break it."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(FileLock(f"{file}.lock"))
+            file.open("ab").close()
+        except OSError as error:
+            raise TrackingError(f"{name}={uri}: cannot be written ({error.strerror or error})") from None
+        yield
+
+
+def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
+    quieten(os.environ)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    shared = view.state(derived=experiment.endswith((SETTINGS, REPORTS)))
+    try:
+        with _few_retries():
+            client = MlflowClient(uri)
+            found = client.get_experiment_by_name(experiment)
+            if found is None and not create:
+                names = sorted(each.name for each in client.search_experiments())
+                raise TrackingError(
+                    f"tracking.experiment={experiment}: is not in {uri}; there are {', '.join(names)}"
+                )
+            if found is None:
+                found = _create(client, uri, experiment, shared)
+    except TrackingError:
+        raise
+    except Exception as error:  # Of MLflow, SQLAlchemy or the database's driver.
+        reason = " ".join(str(error).split())[:300]
+        raise TrackingError(f"{name}={uri}: cannot be used ({reason})") from None
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"tracking.experiment={experiment}: was deleted from {uri}; choose another name, or "
+            f"bring it back with `mlflow experiments restore -x {found.experiment_id}`"
+        )
+    if found.tags.get(view.TAG) != shared:
+        with contextlib.suppress(MlflowException):  # Who may not change the experiment can do without.
+            client.set_experiment_tag(found.experiment_id, view.TAG, shared)
+    return Store(client, uri, found.experiment_id, experiment)
+
+
+def _create(client: MlflowClient, uri: str, experiment: str, shared: str) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    artifacts = None
+    if not uri.startswith(("http", "databricks")):
+        file = sqlite_file(uri)
+        artifacts = ((file.parent if file else Path.cwd()) / "mlartifacts").as_uri()
+    try:
+        return client.get_experiment(client.create_experiment(experiment, artifacts, {view.TAG: shared}))
+    except MlflowException:
+        # Another process was faster, on another machine perhaps.
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            raise
+        return found
+
+
+def _contact(name: str, uri: str) -> None:
+    """Fails at once where MLflow and SQLAlchemy would try again for minutes."""
+    address = urlsplit(uri)
+    scheme = address.scheme.partition("+")[0]
+    if address.hostname is None or scheme not in PORTS:
+        return
+    try:
+        port = address.port or PORTS[scheme]
+        socket.create_connection((address.hostname, port), CONTACT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise TrackingError(
+            f"{name}={uri}: no tracking server can be reached there ({error}); "
+            "start it, or leave the key out to use mlflow.db in the working directory"
+        ) from None
+
+
+@contextlib.contextmanager
+def _few_retries() -> Iterator[None]:
+    limits = {RETRIES: "1", TIMEOUT: str(CONTACT_SECONDS)}
+    limits = {name: value for name, value in limits.items() if name not in os.environ}
+    os.environ.update(limits)
+    try:
+        yield
+    finally:
+        for name in limits:
+            del os.environ[name]

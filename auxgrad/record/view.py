@@ -1,0 +1,81 @@
+"""How the MLflow UI shows an experiment: MLflow's own shared view, a tag that a link can name."""
+
+from __future__ import annotations
+
+import json
+
+KEY = "auxgrad"
+TAG = f"mlflow.sharedViewState.{KEY}"
+TABLE = f"workflowType=machine_learning&viewStateShareKey={KEY}"
+CHARTS = f"{TABLE}&compareRunsMode=CHART"
+PARAMS = ("mode", "lam", "alpha", "overall", "seed")
+CURVES = ("train_loss", "val_loss")
+RESULTS = ("test_loss",)
+LOSSES = "Losses"
+# Of every other metric MLflow adds a chart itself, to the section named before the slash.
+OTHER_SECTIONS = ("Model metrics", "cosine", "conflict", "System metrics")
+
+
+def state(derived: bool = False) -> str:
+    """Return the view: losses first, a column for each knob and the test loss, means over each setting.
+
+    Args:
+        derived: of an experiment of summary runs, which are means already, or of reports.
+    """
+    charts = [_chart(name, "LINE") for name in CURVES] + [_chart(name, "BAR") for name in RESULTS]
+    params = [name for name in PARAMS if name != "seed"] if derived else PARAMS
+    results = (*RESULTS, "test_loss_std", "seeds") if derived else RESULTS
+    columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in results]
+    by_setting = {
+        "aggregateFunction": "average",
+        "groupByKeys": [{"mode": "param", "groupByData": "config"}],
+    }
+    return json.dumps(
+        {
+            "selectedColumns": columns,
+            "columnOrder": ["attributes.`Run Name`", *columns],
+            "groupBy": None if derived else by_setting,
+            "runsHiddenMode": "SHOW_ALL" if derived else "FIRST_20_RUNS",
+            "isAccordionReordered": True,  # Or MLflow sorts the sections by name.
+            "compareRunCharts": charts,
+            "compareRunSections": [_section(LOSSES, True)]
+            + [_section(name, False) for name in OTHER_SECTIONS],
+        }
+    )
+
+
+def _chart(metric: str, kind: str) -> dict[str, object]:
+    return {
+        "uuid": f"auxgrad-{metric}",
+        "type": kind,
+        "metricKey": metric,
+        "metricSectionId": f"auxgrad-{LOSSES}",
+        "deleted": False,
+        "isGenerated": False,  # Or bars become lines.
+        "runsCountToCompare": 100,
+    } | (
+        {
+            "selectedMetricKeys": [metric],
+            "lineSmoothness": 0,
+            "scaleType": "linear",
+            "xAxisKey": "step",
+            "xAxisScaleType": "linear",
+            "useGlobalXaxisKey": True,
+            "useGlobalLineSmoothing": True,
+            "yAxisKey": "metric",
+            "range": {},
+        }
+        if kind == "LINE"
+        else {}
+    )
+
+
+def _section(name: str, is_open: bool) -> dict[str, object]:
+    return {
+        "uuid": f"auxgrad-{name}",
+        "name": name,
+        "display": is_open,
+        "isReordered": False,
+        "deleted": False,
+        "isGenerated": True,
+    }

@@ -1,0 +1,1 @@
+"""Finished runs in; tables, tests and figures out."""

@@ -1,0 +1,197 @@
+"""What finished runs say: a table, the best setting of each mode, comparisons, tests, gaps."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from auxgrad.config.setting import Setting
+from auxgrad.reports.runs import ReportedRun, RunSet
+from auxgrad.reports.statistics import Difference, Estimate, Samples, holm, permutation_p_values
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting with all that its runs say.
+
+    Attributes:
+        runs: the finished ones, by seed.
+        missing_seeds: seeds that other settings have.
+        best: whether it is the best setting of its mode.
+    """
+
+    setting: Setting
+    runs: tuple[ReportedRun, ...]
+    unfinished: tuple[ReportedRun, ...]
+    missing_seeds: tuple[int, ...]
+    best: bool
+
+    @cached_property
+    def converged(self) -> list[ReportedRun]:
+        """Runs with a finite test loss."""
+        return [run for run in self.runs if not run.diverged]
+
+    @property
+    def losses(self) -> list[float]:
+        """The finite test losses, by seed."""
+        return [run.loss for run in self.converged if run.loss is not None]
+
+    @property
+    def diverged(self) -> int:
+        """How many runs ended with a test loss that is not a finite number."""
+        return len(self.runs) - len(self.converged)
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """The estimate of the mean test loss, None without any finite one."""
+        return Estimate.of(self.losses) if self.converged else None
+
+    @cached_property
+    def best_val_loss(self) -> float:
+        """The mean of the lowest validation losses; NaN unless all runs have one."""
+        values = [run.best_val_loss for run in self.converged]
+        return float(np.mean(np.array(values, np.float64))) if values else math.nan
+
+
+def table(found: RunSet) -> list[Row]:
+    """Return one row for each setting; the best of each mode is marked, see `selection`.
+
+    A seed is missing from a setting if any other has it; SingleTask counts like the rest.
+    """
+    finished: dict[Setting, list[ReportedRun]] = {}
+    unfinished: dict[Setting, list[ReportedRun]] = {}
+    for run in found.runs:
+        (finished if run.is_finished else unfinished).setdefault(run.setting, []).append(run)
+    seeds = {run.seed for run in found.runs if run.seed is not None}
+    rows = []
+    for setting in sorted(finished.keys() | unfinished.keys(), key=lambda setting: setting.order):
+        own = finished.get(setting, [])
+        own.sort(key=lambda run: -1 if run.seed is None else run.seed)
+        known = all(run.seed is not None for run in own)
+        missing = sorted(seeds - {run.seed for run in own}) if known else []
+        rows.append(Row(setting, tuple(own), tuple(unfinished.get(setting, [])), tuple(missing), False))
+    by = selection(rows)
+    by_mode: dict[str, list[Row]] = {}
+    for row in rows:
+        by_mode.setdefault(row.setting.mode, []).append(row)
+    best = {_best(own, by) for own in by_mode.values()}
+    return [replace(row, best=row.setting in best) for row in rows]
+
+
+def selection(rows: Sequence[Row]) -> str:
+    """Return what the best setting of a mode is chosen by: best_val_loss if all have it, or test_loss.
+
+    Chosen by the test loss the best one would look better than it is.
+    """
+    runs = [run for row in rows for run in row.converged]
+    return "best_val_loss" if all(run.best_val_loss is not None for run in runs) else "test_loss"
+
+
+def best_of_families(rows: Sequence[Row]) -> list[Setting]:
+    """Return the best lam of each mode, alpha and overall."""
+    by = selection(rows)
+    families: dict[tuple[str, bool, float], list[Row]] = {}
+    for row in rows:
+        families.setdefault(row.setting.family, []).append(row)
+    best = [_best(own, by) for own in families.values()]
+    return [setting for setting in best if setting]
+
+
+def _best(rows: Iterable[Row], by: str) -> Setting | None:
+    candidates = [row for row in rows if row.converged and not row.diverged]
+
+    def score(row: Row) -> float:
+        assert row.estimate is not None
+        return row.best_val_loss if by == "best_val_loss" else row.estimate.mean
+
+    return min(candidates, key=score).setting if candidates else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A setting here and in published results."""
+
+    setting: Setting
+    here: Estimate
+    published: Estimate
+    difference: Difference
+
+
+def compare(rows: Sequence[Row], published: Mapping[Setting, Estimate]) -> list[Comparison]:
+    """Return a comparison for every setting that is in both."""
+    return [
+        Comparison(
+            row.setting,
+            row.estimate,
+            published[row.setting],
+            Difference.unpaired(row.estimate, published[row.setting]),
+        )
+        for row in rows
+        if row.estimate is not None and row.setting in published
+    ]
+
+
+@dataclass(frozen=True)
+class Test:
+    """A permutation test of two settings' mean test losses; `p_holm` is corrected for all tests."""
+
+    a: Setting
+    b: Setting
+    paired: bool
+    sizes: tuple[int, int]
+    difference: Difference
+    p: float
+    p_holm: float
+    __test__ = False  # Not one of pytest's.
+
+
+def significance(rows: Sequence[Row]) -> list[Test]:
+    """Test the best settings of all modes against one another.
+
+    Two settings are paired over their common seeds if these are at least half of the seeds of both, and
+    two or more; else all their runs are taken as independent. Settings with one run are left out.
+    """
+    best = [row for row in rows if row.best and len(row.converged) > 1]
+    pairs = list(itertools.combinations(best, 2))
+    samples = [_samples(a, b) for a, b in pairs]
+    p_values = permutation_p_values(samples)
+    return [
+        Test(a.setting, b.setting, paired, (len(x), len(y)), _difference(x, y, paired), p, p_holm)
+        for (a, b), (x, y, paired), p, p_holm in zip(
+            pairs, samples, p_values, holm(p_values), strict=True
+        )
+    ]
+
+
+def _samples(a: Row, b: Row) -> Samples:
+    of_a, of_b = _by_seed(a), _by_seed(b)
+    common = sorted(of_a.keys() & of_b.keys())
+    if len(common) >= max(2, len(a.converged) / 2, len(b.converged) / 2):
+        return Samples([of_a[seed] for seed in common], [of_b[seed] for seed in common], paired=True)
+    return Samples(a.losses, b.losses, paired=False)
+
+
+def _by_seed(row: Row) -> dict[int, float]:
+    pairs = ((run.seed, run.loss) for run in row.converged)
+    return {seed: loss for seed, loss in pairs if seed is not None and loss is not None}
+
+
+def _difference(x: Sequence[float], y: Sequence[float], paired: bool) -> Difference:
+    return Difference.paired(x, y) if paired else Difference.unpaired(Estimate.of(x), Estimate.of(y))
+
+
+def holes(rows: Sequence[Row]) -> list[Setting]:
+    """Return settings without any run: of each mode all its lam with all its alpha and overall."""
+    there = {row.setting for row in rows}
+    found = []
+    for mode in dict.fromkeys(row.setting.mode for row in rows):
+        own = [setting for setting in there if setting.mode == mode]
+        families = {setting.family for setting in own}
+        lams = {setting.lam for setting in own}
+        found += [Setting(*family, lam) for family in families for lam in lams]
+    return sorted((setting for setting in found if setting not in there), key=lambda s: s.order)

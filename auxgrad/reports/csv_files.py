@@ -1,0 +1,178 @@
+"""CSV files of runs, as a report writes them, and of published results."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from auxgrad.config.groups import options
+from auxgrad.config.setting import Setting
+from auxgrad.config.values import format_value
+from auxgrad.errors import ReportError
+from auxgrad.reports.runs import UNKNOWN, ReportedRun, Study
+from auxgrad.reports.statistics import Estimate
+
+T = TypeVar("T")
+
+# The first six of COLUMNS, and PUBLISHED_COLUMNS, are in the order of the published files.
+REQUIRED = ("mode", "overall", "alpha", "lam", "loss")
+COLUMNS = ("run", *REQUIRED, "seed", "data", "epochs", "seconds", "run_id", "best_val_loss", "changes")
+PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED_COLUMNS = ("mode", "overall", "alpha", "lam", "test_loss_mean", "test_loss_std", "runs")
+
+
+def write_runs(file: Path, runs: Sequence[ReportedRun]) -> None:
+    """Write one row for each finished run, with the columns `COLUMNS`; unknown values are left empty."""
+    with file.open("w", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(COLUMNS)
+        for number, run in enumerate(runs):
+            knobs = run.setting
+            values = (number, knobs.mode, knobs.overall, knobs.alpha, knobs.lam, run.loss)
+            rest = (run.seed, run.study.data, run.epochs, run.seconds, run.run_id, run.best_val_loss)
+            row = [*values, *rest, run.study.changes]
+            table.writerow(["" if value is None else _text(value) for value in row])
+
+
+def _text(value: object) -> str:
+    return repr(value) if isinstance(value, float) and not value.is_integer() else format_value(value)
+
+
+def read_runs(file: Path) -> list[ReportedRun]:
+    """Return what `write_runs` wrote, or a file from elsewhere with at least the columns `REQUIRED`.
+
+    Raises ReportError, with the line, for a column or a value that is missing, wrong or there twice.
+    """
+    runs: list[ReportedRun] = []
+    lines: dict[tuple[object, ...], int] = {}
+    for number, row in rows_of(file, REQUIRED):
+        cell = Cells(file, number, row)
+        run = ReportedRun(
+            setting=cell.setting(),
+            loss=cell.number("loss"),
+            seed=cell.optional("seed", int),
+            study=Study.named(row.get("data") or UNKNOWN, row.get("changes") or ""),
+            epochs=cell.optional("epochs", float),
+            seconds=cell.optional("seconds", float),
+            run_id=row.get("run_id") or "",
+            best_val_loss=cell.optional("best_val_loss", float),
+        )
+        if run.seed is not None:
+            first = lines.setdefault((run.setting, run.seed, run.study), number)
+            if first != number:
+                cell.fail("seed", f"of {run.setting.name} is in line {first} already")
+        runs.append(run)
+    return runs
+
+
+def read_published(name: str) -> dict[Setting, Estimate]:
+    """Return means, standard deviations and numbers of runs of settings.
+
+    Args:
+        name: one of the files that come with the package (`figure7`), or a path to a CSV file with the
+            columns of `table.csv` or of `runs.csv`, which is averaged.
+
+    Raises:
+        ReportError: there is no such file, or a column or a value is missing or wrong.
+    """
+    file = PUBLISHED / f"{name}.csv"
+    if not file.is_file():
+        file = Path(name).expanduser()
+        if not file.is_file():
+            ours = ", ".join(sorted(each.stem for each in PUBLISHED.glob("*.csv")))
+            raise ReportError(f"--compare={name}: no such file; must be a CSV file, or one of {ours}")
+    if "loss" in _header(file):
+        losses: dict[Setting, list[float]] = {}
+        for run in read_runs(file):
+            if run.loss is not None:
+                losses.setdefault(run.setting, []).append(run.loss)
+        return {setting: Estimate.of(own) for setting, own in losses.items()}
+    published: dict[Setting, Estimate] = {}
+    for line, row in rows_of(file, PUBLISHED_COLUMNS):
+        cell = Cells(file, line, row)
+        setting = cell.setting()
+        if setting in published:
+            cell.fail("lam", f"of {setting.name} is there twice")
+        if not row["test_loss_mean"]:
+            continue  # A setting without finished runs, in a table of ours.
+        n = cell.optional("runs", int) or 0
+        std = math.nan if n == 1 else cell.number("test_loss_std", least=0)
+        if n < 1:
+            cell.fail("runs", "must be a whole number >= 1")
+        published[setting] = Estimate(cell.number("test_loss_mean"), std, n)
+    return published
+
+
+def _header(file: Path) -> list[str]:
+    with file.open(encoding="utf-8-sig", errors="replace") as text:
+        return text.readline().strip().split(",")
+
+
+def rows_of(file: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV file with their line numbers. Raises ReportError without a column."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text)
+            have = list(reader.fieldnames or [])
+            missing = [name for name in required if name not in have]
+            if missing:
+                raise ReportError(
+                    f"{file}: column {', '.join(missing)} is missing; needed are {', '.join(required)}; "
+                    f"the file has {', '.join(have) or 'none'}"
+                )
+            empty = True
+            for row in reader:
+                empty = False
+                yield reader.line_num, {key: value or "" for key, value in row.items() if key}
+            if empty:
+                raise ReportError(f"{file}: has a header, but no rows")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no CSV file in UTF-8"
+        raise ReportError(f"{file}: cannot be read ({reason})") from None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The values of one row of a CSV file; raises ReportError with its line and column."""
+
+    file: Path
+    line: int
+    row: Mapping[str, str]
+
+    def fail(self, column: str, what: str) -> NoReturn:
+        """Raise ReportError with the place and the value."""
+        raise ReportError(f"{self.file}, line {self.line}: {column}={self.row.get(column, '')} {what}")
+
+    def number(self, column: str, least: float = -math.inf) -> float:
+        """Return a number; with `least` a finite one that is not smaller."""
+        try:
+            value = float(self.row[column])
+        except ValueError:
+            self.fail(column, "must be a number")
+        if least > -math.inf and not least <= value < math.inf:
+            self.fail(column, f"must be a finite number >= {least:g}")
+        return value
+
+    def optional(self, column: str, kind: Callable[[str], T]) -> T | None:
+        """Return a value of this kind, None where the cell is empty."""
+        text = self.row.get(column, "")
+        try:
+            return kind(text) if text else None
+        except ValueError:
+            self.fail(column, f"must be empty or {'a whole' if kind is int else 'a'} number")
+
+    def setting(self) -> Setting:
+        """Return the setting of a row, its unused knobs neutral."""
+        mode, overall = self.row["mode"], self.row["overall"].lower()
+        if mode not in options("mode"):
+            self.fail("mode", f"must be one of {', '.join(options('mode'))}")
+        if overall not in ("true", "false", "0", "1"):
+            self.fail("overall", "must be true or false")
+        alpha, lam = self.number("alpha"), self.number("lam", least=0)
+        if not 0 < alpha <= 1:
+            self.fail("alpha", "must be a number in (0, 1]")
+        return Setting.of(mode, overall in ("true", "1"), alpha, lam)

@@ -1,0 +1,261 @@
+"""The tables of a report, as CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from auxgrad.config.setting import KNOBS, Setting, mode_uses
+from auxgrad.config.values import format_value
+from auxgrad.reports.analysis import Comparison, Row, Test, holes, selection
+from auxgrad.reports.csv_files import PUBLISHED_COLUMNS
+from auxgrad.reports.runs import ReportedRun, RunSet
+from auxgrad.reports.statistics import Estimate
+
+NOTHING = "–"
+
+
+def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file; None and NaN are left empty."""
+    with file.open("w", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(columns)
+        table.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else format_value(value)
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number with so many decimals, a dash for NaN."""
+    return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def note(row: Row) -> str:
+    """Return what a reader must know of a setting: failures, divergence, missing seeds, one seed."""
+    words = []
+    if not row.runs:
+        words.append("no finished run")
+    statuses = Counter(left.status for left in row.unfinished)
+    words += [f"{statuses[status]} {status}" for status in sorted(statuses)]
+    if row.diverged:
+        words.append(f"{row.diverged} diverged, left out")
+    if row.runs and row.missing_seeds:
+        words.append(f"{len(row.missing_seeds)} seed{'s' * (len(row.missing_seeds) > 1)} missing")
+    if len(row.converged) == 1:
+        words.append("one run: no interval")
+    return ", ".join(words)
+
+
+def table_csv(file: Path, rows: Sequence[Row]) -> None:
+    """Write the table, first the columns of the published files: `--compare` reads a table too."""
+    columns = (*PUBLISHED_COLUMNS, "low", "high", "best_val_loss_mean", "best", "diverged", "note")
+    write_csv(file, columns, ([*_knobs(row.setting), *_numbers(row), note(row)] for row in rows))
+
+
+def _knobs(setting: Setting) -> tuple[object, ...]:
+    return setting.mode, setting.overall, setting.alpha, setting.lam
+
+
+def _numbers(row: Row) -> list[object]:
+    estimate = row.estimate
+    means: list[object] = [None, None, 0, None, None]
+    if estimate:
+        means = [estimate.mean, estimate.std, estimate.n, estimate.low, estimate.high]
+    return [*means, row.best_val_loss, row.best, row.diverged]
+
+
+def table_md(rows: Sequence[Row]) -> str:
+    """Return the table for a reader; knobs that a mode does not use are dashes."""
+    lowest: dict[str, float] = {}
+    for row in rows:
+        if row.estimate:
+            mode = row.setting.mode
+            lowest[mode] = min(lowest.get(mode, math.inf), row.estimate.mean)
+    lines = []
+    for row in rows:
+        uses = mode_uses(row.setting.mode)
+        knobs = [
+            format_value(getattr(row.setting, key)) if key in uses else NOTHING
+            for key in reversed(KNOBS)
+        ]
+        figures = [NOTHING] * 3
+        if estimate := row.estimate:
+            mean = number(estimate.mean)
+            mean = f"**{mean}**" if estimate.mean == lowest[row.setting.mode] else mean
+            figures = [mean, number(estimate.std), interval(estimate.low, estimate.high)]
+        figures += [str(len(row.converged)), number(row.best_val_loss), "best" if row.best else ""]
+        lines.append([row.setting.mode, *knobs, *figures, note(row)])
+    columns = ["mode", "overall", "alpha", "lam", "test loss", "std", "95 % interval", "runs"]
+    columns += ["validation loss", "", "note"]
+    by = {
+        "best_val_loss": "by its mean best validation loss, so that the choice does not flatter its "
+        "test loss",
+        "test_loss": "by its mean test loss, since not all runs have a validation loss",
+    }[selection(rows)]
+    return (
+        markdown(columns, lines)
+        + "\nTest loss: mean over runs with different seeds; std: their standard deviation (n − 1); "
+        + "interval of the mean by Student's t. The best setting of a mode is chosen "
+        + f"{by}; its lowest test loss is bold.\n"
+    )
+
+
+def interval(low: float, high: float) -> str:
+    """Return [low, high], or a dash for NaN."""
+    return NOTHING if math.isnan(low) else f"[{number(low)}, {number(high)}]"
+
+
+def significance_csv(file: Path, tests: Sequence[Test]) -> None:
+    """Write one row for each test."""
+    columns = ("a", "b", "difference", "low", "high", "paired", "n_a", "n_b", "p", "p_holm")
+    write_csv(
+        file,
+        columns,
+        (
+            [test.a.name, test.b.name, *_difference(test), test.paired, *test.sizes, test.p, test.p_holm]
+            for test in tests
+        ),
+    )
+
+
+def _difference(test: Test) -> tuple[float, float, float]:
+    return test.difference.mean, test.difference.low, test.difference.high
+
+
+def significance_md(tests: Sequence[Test]) -> str:
+    """Return the tests for a reader; in words if there are none."""
+    if not tests:
+        return "Nothing to test: it takes two modes with two finished runs each.\n"
+    lines = [
+        [
+            *(test.a.name, test.b.name, number(test.difference.mean)),
+            interval(test.difference.low, test.difference.high),
+            f"paired, {test.sizes[0]} seeds"
+            if test.paired
+            else "unpaired, {} and {} runs".format(*test.sizes),
+            *(f"{test.p:.2g}", f"{test.p_holm:.2g}", "yes" if test.p_holm < 0.05 else "no"),
+        ]
+        for test in tests
+    ]
+    columns = ("a", "b", "a − b", "95 % interval", "test", "p", "p (Holm)", "p (Holm) < 0.05")
+    words = (
+        "\nPermutation tests of the mean test loss, two-sided, between the best settings of the modes, "
+        f"corrected for {len(tests)} by Holm's method; the intervals are Student's and not corrected.\n"
+    )
+    smallest = min(test.sizes[0] for test in tests)
+    if any(test.paired for test in tests) and 2.0 ** (1 - smallest) * len(tests) > 0.05:
+        words += f"With {smallest} paired seeds p cannot be below {2.0 ** (1 - smallest):.2g}.\n"
+    return markdown(columns, lines) + words
+
+
+def comparison_csv(file: Path, comparisons: Sequence[Comparison]) -> None:
+    """Write one row for each setting that is in both."""
+    columns = ["mode", "overall", "alpha", "lam", "here", "here_std", "here_runs"]
+    columns += ["published", "published_std", "published_runs"]
+    columns += ["difference", "standard_error", "low", "high", "agrees"]
+    write_csv(
+        file,
+        columns,
+        (
+            [
+                *_knobs(each.setting),
+                *(each.here.mean, each.here.std, each.here.n),
+                *(each.published.mean, each.published.std, each.published.n),
+                *(each.difference.mean, each.difference.error),
+                *(each.difference.low, each.difference.high, each.difference.agrees),
+            ]
+            for each in comparisons
+        ),
+    )
+
+
+def comparison_md(comparisons: Sequence[Comparison], name: str, only: Sequence[str]) -> str:
+    """Return the comparison for a reader; `only`: sentences on settings that one side lacks."""
+
+    def mean(estimate: Estimate) -> str:
+        return f"{number(estimate.mean)} ± {number(estimate.std)} ({estimate.n})"
+
+    lines = [
+        [
+            *(each.setting.name, mean(each.here), mean(each.published)),
+            *(number(each.difference.mean), number(each.difference.error)),
+            interval(each.difference.low, each.difference.high),
+            {True: "yes", False: "**no**", None: "one run: cannot be told"}[each.difference.agrees],
+        ]
+        for each in comparisons
+    ]
+    columns = ("setting", "here", name, "difference", "standard error", "95 % interval", "agree")
+    words = (
+        f"\n{agreement(comparisons)} Test loss as mean ± standard deviation (runs); "
+        "interval of the difference by Welch's t. Of settings that do agree one in twenty is expected "
+        "outside.\n"
+    )
+    return markdown(columns, lines) + words + "".join(f"\n{sentence}\n" for sentence in only)
+
+
+def agreement(comparisons: Sequence[Comparison]) -> str:
+    """Return in a sentence how many settings agree."""
+    told = [each for each in comparisons if each.difference.agrees is not None]
+    agree = sum(bool(each.difference.agrees) for each in told)
+    rest = len(comparisons) - len(told)
+    return f"{agree} of {len(told)} settings agree within 95 %." + (
+        f" Of {rest} it cannot be told: one run only." if rest else ""
+    )
+
+
+def coverage(found: RunSet, rows: Sequence[Row]) -> list[str]:
+    """Return sentences on what is missing or was left out."""
+    sentences = []
+    most = max((len(row.runs) for row in rows), default=0)
+    for row in rows:
+        waiting = {left.seed for left in row.unfinished}
+        never = [seed for seed in row.missing_seeds if seed not in waiting]
+        for status in sorted({left.status for left in row.unfinished}):
+            seeds = _seeds(left for left in row.unfinished if left.status == status)
+            sentences.append(f"{row.setting.name}: {status}, seed {_ranges(seeds)}.")
+        if never:
+            sentences.append(f"{row.setting.name}: no run with seed {_ranges(never)}.")
+        elif len(row.runs) < most and not row.missing_seeds:
+            sentences.append(f"{row.setting.name}: {len(row.runs)} runs, where others have {most}.")
+        if row.diverged:
+            seeds = _seeds(run for run in row.runs if run.diverged)
+            which = f", seed {_ranges(seeds)}" if seeds else ""
+            sentences.append(
+                f"{row.setting.name}: {row.diverged} diverged{which}; left out of the mean."
+            )
+    if any(run.seed is None for run in found.finished):
+        sentences.append("Some runs have no seed on record: they cannot be paired.")
+    sentences += [f"{setting.name}: no run at all." for setting in holes(rows)]
+    return sentences + found.notes
+
+
+def _seeds(runs: Iterable[ReportedRun]) -> list[int]:
+    return sorted(run.seed for run in runs if run.seed is not None)
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Return sorted numbers, those in a row as ranges.
+
+    >>> _ranges([0, 1, 2, 5, 7, 8])
+    '0-2, 5, 7-8'
+    """
+    parts: list[list[int]] = []
+    for seed in seeds:
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)

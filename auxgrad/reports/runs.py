@@ -1,0 +1,257 @@
+"""The runs of a report: those of the tracking store, each once, and which of them a user asked for."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from auxgrad.config.groups import VALUE_GROUPS
+from auxgrad.config.identity import Identity
+from auxgrad.config.schema import SECTIONS
+from auxgrad.config.setting import Setting
+from auxgrad.config.values import format_value, parse_scalar
+from auxgrad.errors import ReportError
+
+if TYPE_CHECKING:
+    from auxgrad.record.stored import StoredRun
+
+UNKNOWN = "unknown"
+FINISHED = "FINISHED"
+WITHOUT_LOSS = "without a test loss"  # The status of a run that ended well but was never tested.
+LARGEST = 1e308  # MLflow stores infinity as the largest finite number.
+
+
+@dataclass(frozen=True)
+class Study:
+    """What must be equal for runs to be compared.
+
+    Attributes:
+        key: what decides: `Identity.study_key`; the title where there is no identity.
+        title: the data set and what was changed, for a reader.
+        data, changes: the two parts of the title, for the columns of runs.csv.
+    """
+
+    key: str
+    title: str
+    data: str
+    changes: str
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether more than its title is known."""
+        return self.key != self.title
+
+    @staticmethod
+    def of(identity: Identity) -> Study:
+        """Return the study of a run."""
+        changes = " ".join(f"{key}={value}" for key, value in identity.changes.items())
+        return Study(identity.study_key, identity.study_name, identity.data["name"], changes)
+
+    @staticmethod
+    def named(data: str, changes: str = "") -> Study:
+        """Return the study of runs of which nothing but these two texts is known."""
+        title = f"data={data} {changes}".strip()
+        return Study(title, title, data, changes)
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """A run in a report.
+
+    Attributes:
+        setting: what is averaged over seeds.
+        seed: None if it is not known.
+        study: runs of different studies are never compared.
+        status: FINISHED if there is a test loss, else the status of the latest attempt.
+        loss: the test loss, None unless finished.
+        epochs, seconds, best_val_loss: None if not known.
+        run_id: in MLflow, empty if not known.
+    """
+
+    setting: Setting
+    seed: int | None
+    study: Study
+    status: str = FINISHED
+    loss: float | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+    run_id: str = ""
+    best_val_loss: float | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a test loss."""
+        return self.loss is not None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the test loss is not a finite number."""
+        return self.loss is not None and not abs(self.loss) <= LARGEST
+
+
+@dataclass
+class RunSet:
+    """The runs of a report; `notes` tells in whole sentences what was left out."""
+
+    runs: list[ReportedRun] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> list[ReportedRun]:
+        """The runs with a test loss."""
+        return [run for run in self.runs if run.is_finished]
+
+    @property
+    def unfinished(self) -> list[ReportedRun]:
+        """The runs of which no attempt has finished."""
+        return [run for run in self.runs if not run.is_finished]
+
+    def studies(self) -> list[Study]:
+        """Return all studies, most runs first."""
+        return [study for study, _ in Counter(run.study for run in self.runs).most_common()]
+
+    def of_study(self, study: Study) -> RunSet:
+        """Return the part of one study."""
+        return RunSet([run for run in self.runs if run.study == study], self.notes)
+
+
+Filters = Mapping[str, Sequence[str]]
+
+
+def from_store(stored: Sequence[StoredRun], filters: Filters) -> RunSet:
+    """Return the runs of an experiment that have one of the values of every filter, each once.
+
+    Of the attempts at a run the newest finished one counts, else the newest. Of studies with the same
+    title but other data or another method the newest counts. A run without an identity, logged by
+    another program, counts if it has the parameters mode, lam, alpha, overall and seed. A run of
+    auxgrad 0.1.0 does not count.
+
+    Args:
+        stored: newest first.
+        filters: values by key, as `check_filters` allows them.
+
+    Raises:
+        ReportError: no run has a value of a filter, or all of them together; a parameter is no number.
+    """
+    there = [run for run in stored if _can_be_read(run)]
+    runs = _read(_select(there, filters) if there else [])
+    # Finished ones first: an attempt to repeat a finished run may have failed.
+    runs.sort(key=lambda run: not run.is_finished)
+    newest: dict[str, Study] = {}
+    for run in runs:
+        if run.study.is_identified:
+            newest.setdefault(run.study.title, run.study)
+    origins: dict[tuple[Study, Setting], Study] = {}
+    chosen: dict[tuple[Study, Setting, int | None], ReportedRun] = {}
+    repeated = superseded = 0
+    for run in runs:
+        # Runs of another program join the study that they name, but no mean is over theirs and ours.
+        study = newest.get(run.study.title, run.study)
+        is_older = run.study.is_identified and run.study != study
+        if is_older or origins.setdefault((study, run.setting), run.study) != run.study:
+            superseded += run.is_finished
+        elif (study, run.setting, run.seed) in chosen:
+            repeated += run.is_finished
+        else:
+            chosen[study, run.setting, run.seed] = replace(run, study=study)
+    notes = []
+    if repeated:
+        notes.append(f"Left out: {repeated} finished, of which there are newer ones.")
+    if superseded:
+        notes.append(
+            f"Left out: {superseded} finished, on other data or by another method than the newest."
+        )
+    if outdated := sum(run.is_outdated for run in stored):
+        what, again = ("run", "run it again") if outdated == 1 else ("runs", "run them again")
+        notes.append(
+            f"Left out: {outdated} {what} of auxgrad 0.1.0, which recorded no identity; {again}."
+        )
+    return RunSet(sorted(chosen.values(), key=_order), notes)
+
+
+def _can_be_read(run: StoredRun) -> bool:
+    return run.identity is not None or (not run.is_outdated and run.params.keys() >= set(VALUE_GROUPS))
+
+
+def _order(run: ReportedRun) -> tuple[object, ...]:
+    return run.study.data, run.study.changes, run.setting.order, run.seed
+
+
+def _read(stored: Iterable[StoredRun]) -> list[ReportedRun]:
+    studies: dict[str, Study] = {}
+    runs = []
+    for run in stored:
+        identity = run.identity
+        if identity is None:
+            setting, seed, study = _of_another_program(run)
+        else:
+            setting, seed, key = identity.setting, identity.seed, identity.study_key
+            study = studies.get(key) or studies.setdefault(key, Study.of(identity))
+        status, loss, metrics = run.status, run.metrics.get("test_loss"), run.metrics
+        if status != FINISHED:
+            loss = None
+        elif loss is None:
+            status = WITHOUT_LOSS
+        means = metrics.get("epochs"), metrics.get("seconds"), run.run_id, metrics.get("best_val_loss")
+        runs.append(ReportedRun(setting, seed, study, status, loss, *means))
+    return runs
+
+
+def _of_another_program(run: StoredRun) -> tuple[Setting, int, Study]:
+    params = run.params
+    overall = params["overall"].lower() == "true"
+    try:
+        setting = Setting.of(params["mode"], overall, float(params["alpha"]), float(params["lam"]))
+        seed = int(params["seed"])
+    except ValueError as error:
+        raise ReportError(f"run {run.run_id}: lam, alpha and seed must be numbers ({error})") from None
+    return setting, seed, Study.named(params.get("data", UNKNOWN))
+
+
+def check_filters(filters: Filters) -> None:
+    """Raise ReportError for a key that no run has."""
+    sections = [
+        f"{name}.{key}"
+        for name in ("data", "problem")
+        for key in SECTIONS[name].model_fields
+        if key not in ("name", "path", "cache_dir")
+    ]
+    known = [*VALUE_GROUPS, "data", "problem", *sections]
+    for key, values in filters.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ReportError(
+                f"{key}={','.join(values)}: unknown filter; must be one of {', '.join(known)}{hint}"
+            )
+
+
+def _select(stored: list[StoredRun], filters: Filters) -> list[StoredRun]:
+    chosen = stored
+    for key, values in filters.items():
+        by_run = {run.run_id: _value(run, key) for run in stored}
+        there = set(by_run.values())
+        for value in values:
+            if value not in there:
+                known = ", ".join(sorted(there, key=_by_number))
+                raise ReportError(f"{key}={value}: no run has it; in the store are: {known}")
+        chosen = [run for run in chosen if by_run[run.run_id] in values]
+    if not chosen:
+        words = " ".join(f"{key}={','.join(values)}" for key, values in filters.items())
+        raise ReportError(f"{words}: no run has all of these together")
+    return chosen
+
+
+def _value(run: StoredRun, key: str) -> str:
+    if run.identity is not None:
+        return run.identity.option(key) or UNKNOWN
+    return format_value(parse_scalar(run.params.get(key, UNKNOWN)))
+
+
+def _by_number(text: str) -> tuple[float, str]:
+    value = parse_scalar(text)
+    return (value, text) if isinstance(value, int | float) else (math.inf, text)

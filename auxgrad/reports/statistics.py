@@ -1,0 +1,230 @@
+"""Estimates, differences, permutation tests and mean curves: numbers in, numbers out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 99_999
+BATCH = 10_000  # Resamples at once.
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean, standard deviation (n − 1) and 95 % interval of the mean, by Student's t; n values."""
+
+    mean: float
+    std: float
+    n: int
+
+    @staticmethod
+    def of(values: Iterable[float]) -> Estimate:
+        """Return the estimate of values; with one value standard deviation and interval are NaN.
+
+        >>> estimate = Estimate.of([0.30, 0.32, 0.34])
+        >>> print(f"{estimate.mean:.3f} {estimate.std:.3f} {estimate.low:.3f} {estimate.high:.3f}")
+        0.320 0.020 0.270 0.370
+        """
+        sample = np.asarray(list(values), np.float64)
+        std = float(np.std(sample, ddof=1)) if len(sample) > 1 else math.nan
+        return Estimate(float(np.mean(sample)), std, len(sample))
+
+    @property
+    def low(self) -> float:
+        """The lower end of the interval."""
+        return self.mean - self._half
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval."""
+        return self.mean + self._half
+
+    @property
+    def _half(self) -> float:
+        return _t_quantile(self.n - 1) * self.std / math.sqrt(self.n) if self.n > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two means with its standard error and 95 % interval."""
+
+    mean: float
+    error: float
+    low: float
+    high: float
+
+    @staticmethod
+    def unpaired(a: Estimate, b: Estimate) -> Difference:
+        """Return a − b for independent samples of unequal variance (Welch), NaN if one has one value.
+
+        >>> of = Difference.unpaired(Estimate(0.31, 0.02, 10), Estimate(0.30, 0.01, 50))
+        >>> print(f"{of.mean:.3f} {of.error:.4f} {of.low:.4f} {of.high:.4f}")
+        0.010 0.0065 -0.0045 0.0245
+        """
+        mean = a.mean - b.mean
+        if min(a.n, b.n) < 2:
+            return Difference(mean, math.nan, math.nan, math.nan)
+        of_a, of_b = a.std**2 / a.n, b.std**2 / b.n
+        error = math.sqrt(of_a + of_b)
+        if error == 0:
+            return Difference(mean, 0.0, mean, mean)
+        freedom = (of_a + of_b) ** 2 / (of_a**2 / (a.n - 1) + of_b**2 / (b.n - 1))
+        half = _t_quantile(freedom) * error
+        return Difference(mean, error, mean - half, mean + half)
+
+    @staticmethod
+    def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
+        """Return the mean of a − b, value by value; the interval is Student's."""
+        estimate = Estimate.of(x - y for x, y in zip(a, b, strict=True))
+        error = estimate.std / math.sqrt(estimate.n)
+        return Difference(estimate.mean, error, estimate.low, estimate.high)
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the interval holds zero; None if there is no interval."""
+        return None if math.isnan(self.error) else self.low <= 0 <= self.high
+
+
+def _t_quantile(freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+
+
+class Samples(NamedTuple):
+    """Two samples to be tested for equal means: paired value by value, or independent."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    paired: bool
+
+
+def permutation_p_values(tests: Sequence[Samples]) -> list[float]:
+    """Return the two-sided p-value of each permutation test of a difference of means.
+
+    It is exact where there are no more than `RESAMPLES` permutations, else made of random ones, which
+    are the same each time.
+    Paired tests of one size share their permutations, which are changes of sign.
+    """
+    p_values = [math.nan] * len(tests)
+    by_size: dict[int, list[int]] = {}
+    for number, test in enumerate(tests):
+        if test.paired:
+            by_size.setdefault(len(test.x), []).append(number)
+        else:
+            p_values[number] = _independent_p_value(test.x, test.y)
+    for numbers in by_size.values():
+        differences = [np.subtract(tests[number].x, tests[number].y) for number in numbers]
+        for number, p_value in zip(
+            numbers, _paired_p_values(np.stack(differences, axis=1)), strict=True
+        ):
+            p_values[number] = p_value
+    return p_values
+
+
+def _paired_p_values(differences: np.ndarray) -> list[float]:
+    """The p-values of the columns: how often a change of signs gives a sum as far from zero."""
+    observed = differences.sum(axis=0)
+    rounding = 100 * np.finfo(np.float64).eps * np.abs(differences).sum(axis=0)
+    less = greater = resamples = 0
+    for signs in _signs(len(differences)):
+        sums = signs @ differences
+        less = less + np.count_nonzero(sums <= observed + rounding, axis=0)
+        greater = greater + np.count_nonzero(sums >= observed - rounding, axis=0)
+        resamples += len(signs)
+    # Of a random sample of permutations the observed one is a further member.
+    further = 0 if _is_exact(len(differences)) else 1
+    p_values = 2 * (np.minimum(less, greater) + further) / (resamples + further)
+    return [min(1.0, float(p_value)) for p_value in p_values]
+
+
+def _is_exact(size: int) -> bool:
+    return 2**size <= RESAMPLES
+
+
+def _signs(size: int) -> Iterator[np.ndarray]:
+    """Rows of 1.0 and -1.0: every possible one, or `RESAMPLES` random ones."""
+    if _is_exact(size):
+        bits = np.arange(2**size)[:, None] >> np.arange(size)
+        yield 2.0 * (bits & 1) - 1.0
+        return
+    generator = np.random.default_rng(0).bit_generator
+    for start in range(0, RESAMPLES, BATCH):
+        words = generator.random_raw(BATCH * size // 2).astype("<u8").view("<u4")
+        yield (2.0 * (words & 1) - 1.0).reshape(BATCH, size)[: RESAMPLES - start]
+
+
+def _independent_p_value(x: Sequence[float], y: Sequence[float]) -> float:
+    from scipy.stats import permutation_test
+
+    def statistic(x: Any, y: Any, axis: int) -> Any:
+        return np.mean(x, axis=axis) - np.mean(y, axis=axis)
+
+    result = permutation_test(
+        (x, y),
+        statistic,
+        permutation_type="independent",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=BATCH,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number: Holm (1979), step-down Bonferroni.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+@dataclass(frozen=True)
+class MeanCurve:
+    """Mean of several curves and its 95 % interval at each step.
+
+    It goes as far as all curves went: a mean over fewer and fewer curves would bend.
+    """
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @staticmethod
+    def of(curves: Sequence[Mapping[int, float]]) -> MeanCurve:
+        """Return the mean of curves; the interval of one curve is NaN."""
+        steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+        values = np.array([[curve[step] for step in steps] for curve in curves])
+        n, mean = len(curves), values.mean(axis=0)
+        half = np.full_like(mean, math.nan)
+        if n > 1:
+            half = _t_quantile(n - 1) * values.std(axis=0, ddof=1) / math.sqrt(n)
+        return MeanCurve(np.array(steps), mean, mean - half, mean + half)
+
+
+def epoch_means(curve: Mapping[int, float], ends: Iterable[int]) -> dict[int, float]:
+    """Return the means of a curve over epochs that end at these steps, at their ends.
+
+    >>> epoch_means({1: 0.5, 2: 0.25, 3: 0.125, 4: 0.375}, [2, 4])
+    {2: 0.375, 4: 0.25}
+    """
+    means, start = {}, 0
+    for end in sorted(ends):
+        values = [curve[step] for step in range(start + 1, end + 1) if step in curve]
+        if values:
+            means[end] = float(np.mean(values))
+        start = end
+    return means

@@ -1,0 +1,113 @@
+"""One summary run for each setting in MLflow: means over seeds, which the MLflow UI does not make.
+
+The UI loads a hundred runs and averages only those; the settings of a grid fit that page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auxgrad.config.identity import Identity
+from auxgrad.record.store import SETTINGS
+from auxgrad.record.stored import SETTING_KEY
+from auxgrad.reports.statistics import Estimate, MeanCurve
+
+if TYPE_CHECKING:
+    from auxgrad.record.store import Store
+    from auxgrad.record.stored import StoredRun
+
+CURVES = ("train_loss", "val_loss")
+MEANS = ("best_val_loss", "epochs", "seconds")
+SUMMARY_OF = "summary_of"  # A digest of the runs that a summary was made of.
+
+
+def write(store: Store, settings: Mapping[str, Identity], say: Callable[[str], None]) -> None:
+    """Bring the summary runs of these settings up to date, in the experiment NAME-settings.
+
+    A setting whose finished runs are those that its summary was made of is left alone.
+
+    Args:
+        store: where the runs are.
+        settings: `Identity.setting_key` to any identity of that setting.
+        say: is told, in one line, what was written.
+    """
+    groups = {key: runs for key, runs in _groups(store).items() if key in settings}
+    if not groups:
+        return
+    target = store.sibling(SETTINGS)
+    there: dict[str, list[StoredRun]] = {}
+    for summary in target.runs():
+        there.setdefault(summary.tags.get(SETTING_KEY, ""), []).append(summary)
+    digests = {key: _digest(runs) for key, runs in groups.items()}
+    changed = {
+        key: runs
+        for key, runs in groups.items()
+        if [summary.tags.get(SUMMARY_OF) for summary in there.get(key, [])] != [digests[key]]
+    }
+    curves = _mean_curves(store, changed)
+    for key, runs in changed.items():
+        tags = {SETTING_KEY: key, SUMMARY_OF: digests[key]}
+        _write_one(target, settings[key], runs, curves[key], tags)
+        target.delete([summary.run_id for summary in there.get(key, [])])
+    say(
+        f"summary   {len(groups)} setting{'s' * (len(groups) > 1)}, mean and 95 % interval over seeds: "
+        f"experiment {target.name}"
+    )
+
+
+def _groups(store: Store) -> dict[str, list[StoredRun]]:
+    """Finished runs by setting key, of each seed the newest."""
+    newest: dict[str, dict[int, StoredRun]] = {}
+    for run in store.runs(status="FINISHED"):
+        if run.identity is not None:
+            newest.setdefault(run.tags[SETTING_KEY], {}).setdefault(run.identity.seed, run)
+    return {key: list(runs.values()) for key, runs in newest.items()}
+
+
+def _digest(runs: Sequence[StoredRun]) -> str:
+    return hashlib.sha256(" ".join(sorted(run.run_id for run in runs)).encode()).hexdigest()
+
+
+def _mean_curves(
+    store: Store, groups: Mapping[str, Sequence[StoredRun]]
+) -> dict[str, dict[str, MeanCurve]]:
+    """The mean of each curve over the runs of each group."""
+    run_ids = [run.run_id for runs in groups.values() for run in runs]
+    means: dict[str, dict[str, MeanCurve]] = {key: {} for key in groups}
+    for name in CURVES:
+        # All at once: SQLite may read the curves of every run, however few are asked for.
+        histories = store.histories(run_ids, name) if run_ids else {}
+        for key, runs in groups.items():
+            means[key][name] = MeanCurve.of([histories.get(run.run_id, {}) for run in runs])
+    return means
+
+
+def _write_one(
+    target: Store,
+    identity: Identity,
+    runs: Sequence[StoredRun],
+    curves: Mapping[str, MeanCurve],
+    tags: Mapping[str, str],
+) -> None:
+    estimate = Estimate.of(run.metrics["test_loss"] for run in runs)
+    params = {name: value for name, value in identity.params.items() if name != "seed"}
+    record = target.start_derived(identity.setting_name, params, tags)
+    steps = 0
+    for name, curve in curves.items():
+        for step, mean in zip(curve.steps, curve.mean, strict=True):
+            record.metric(name, float(mean), int(step))
+            steps = max(steps, int(step))
+    record.metric("test_loss", estimate.mean, steps)
+    record.metric("seeds", estimate.n, steps)
+    if estimate.n > 1:
+        record.metric("test_loss_std", estimate.std, steps)
+        record.metric("test_loss_low", estimate.low, steps)
+        record.metric("test_loss_high", estimate.high, steps)
+    for name in MEANS:
+        record.metric(name, float(np.mean([run.metrics[name] for run in runs])), steps)
+    record.flush()
+    record.end("FINISHED")

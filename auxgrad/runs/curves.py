@@ -1,0 +1,44 @@
+"""What a run records while Keras trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+
+from auxgrad.record.writing import RunWriter
+from auxgrad.training.counters import LOSSES_KEPT
+
+
+class RecordCurves(keras.callbacks.Callback):
+    """Record train_loss of every step, and val_loss and the censoring statistics of every epoch.
+
+    Everything is recorded at its optimisation step, counted from 1, and written every few seconds.
+    """
+
+    def __init__(self, writer: RunWriter) -> None:
+        super().__init__()
+        self._writer = writer
+        self.steps = 0
+        self._fetched = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.model.reset_censoring_statistics()
+        self._fetched = 0
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if batch - self._fetched >= LOSSES_KEPT // 2:
+            self._fetch_losses()
+            self._fetched = batch
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._fetch_losses()
+        self._writer.metric("val_loss", (logs or {})["val_loss"], self.steps)
+        for name, value in self.model.censoring_statistics().items():
+            self._writer.metric(name, value, self.steps)
+        self._writer.flush_now_and_then()
+
+    def _fetch_losses(self) -> None:
+        for loss in self.model.batch_losses(self.steps):
+            self.steps += 1
+            self._writer.metric("train_loss", float(loss), self.steps)

@@ -1,0 +1,101 @@
+"""What became of a run, in a form that passes through pipes and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from auxgrad.errors import ConfigError, DataError, RunsElsewhere
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        run_id: the run in the tracking store.
+        test_loss, best_val_loss: mean losses over the examples, at the best epoch.
+        best_epoch: the epoch with the lowest validation loss, counted from 1.
+        epochs, steps: how far training went.
+        seconds: the time of training, with validation and compilation.
+        examples_per_second: training examples in that time.
+        folder: where its output is; empty if it was finished before.
+        was_finished: whether another process had finished the run before.
+    """
+
+    run_id: str
+    test_loss: float
+    best_val_loss: float
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+    examples_per_second: float
+    folder: str = ""
+    was_finished: bool = False
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is recorded once, at the end of the run."""
+        return {name: getattr(self, name) for name in METRICS}
+
+    @staticmethod
+    def of_metrics(run_id: str, metrics: Mapping[str, float]) -> Result:
+        """Return the result of a run that was finished before, from its metrics in the store."""
+        whole = {name: int(metrics[name]) for name in ("best_epoch", "epochs", "steps")}
+        values: dict[str, Any] = {**{name: metrics[name] for name in METRICS}, **whole}
+        return Result(run_id, **values, was_finished=True)
+
+
+METRICS = (
+    "test_loss",
+    "best_val_loss",
+    "best_epoch",
+    "epochs",
+    "steps",
+    "seconds",
+    "examples_per_second",
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not finish.
+
+    Attributes:
+        error: why, in one line.
+        folder: where its output is.
+        retry: whether another attempt may succeed: not if its config or its data is wrong.
+        is_elsewhere: whether another process is at work on the run.
+    """
+
+    error: str
+    folder: str = ""
+    retry: bool = True
+    is_elsewhere: bool = False
+
+    @staticmethod
+    def of(error: BaseException, folder: str = "") -> Failure:
+        """Return the failure of a run that ended in an exception."""
+        if isinstance(error, RunsElsewhere):
+            return Failure(str(error), folder, is_elsewhere=True)
+        is_hopeless = isinstance(error, ConfigError | DataError)
+        name = "" if is_hopeless else f"{type(error).__name__}: "
+        return Failure(" ".join(f"{name}{error}".split()), folder, retry=not is_hopeless)
+
+
+Outcome = Result | Failure
+
+
+def to_dict(outcome: Outcome) -> dict[str, Any]:
+    """Return the outcome as JSON takes it."""
+    return {"kind": type(outcome).__name__, **asdict(outcome)}
+
+
+def from_dict(fields: Mapping[str, Any]) -> Outcome:
+    """Return the outcome that `to_dict` wrote."""
+    kinds = {"Result": Result, "Failure": Failure}
+    rest = {name: value for name, value in fields.items() if name != "kind"}
+    outcome: Outcome = kinds[fields["kind"]](**rest)
+    return outcome

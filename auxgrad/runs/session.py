@@ -1,0 +1,163 @@
+"""A process that runs configs one after another: what it keeps, and the record of each run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import sys
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+import auxgrad
+from auxgrad.config.backend import check_backend
+from auxgrad.config.schema import Config, TrackingConfig
+from auxgrad.problems import Data, problem_of
+from auxgrad.record import links
+from auxgrad.record.opening import open_store
+from auxgrad.record.store import AlreadyFinished, Store
+from auxgrad.record.writing import Dataset, RunWriter
+from auxgrad.runs import versions
+from auxgrad.runs.result import Result
+from auxgrad.training import devices
+
+if TYPE_CHECKING:
+    from auxgrad.runs.trainer import Trainer
+
+LOG = logging.getLogger(__name__)
+RESULT_FILE, CONFIG_FILE, TRACEBACK_FILE = "result.json", "config.yaml", "traceback.txt"
+
+
+class Session:
+    """Runs configs in this process. Nothing that one run leaves behind changes the numbers of the next.
+
+    A session keeps the tracking store, the data and the compiled model of the last run, and uses them
+    again where that makes no difference. All that is kept goes with the session.
+    """
+
+    def __init__(self) -> None:
+        self._store: tuple[TrackingConfig, Store] | None = None
+        self._data: tuple[tuple[object, ...], Data] | None = None
+        self._trainer: Trainer | None = None
+
+    def run(self, config: Config, folder: Path, log_model: bool = True, once: bool = False) -> Result:
+        """Train one network, evaluate it once on the test set, record all of it and return the result.
+
+        Early stopping restores the weights of the epoch with the lowest validation loss before the test.
+        The run ends FINISHED, FAILED (with its traceback as an artifact) or KILLED (on Ctrl-C).
+
+        Args:
+            config: from `auxgrad.config.compose`.
+            folder: for result.json, config.yaml, traceback.txt and TensorBoard summaries.
+            log_model: whether the best network is stored, where `tracking.log_model` leaves it open.
+            once: if a run of the same identity is finished in the store, return its result.
+
+        Raises:
+            AuxgradError: before any training, if the data or the tracking store cannot be used.
+            RunsElsewhere: before any training, with `once`, if another process is at work on the run.
+        """
+        check_backend()
+        print(f"auxgrad {auxgrad.__version__}: {config.identity().setting_name}, seed {config.seed}")
+        store = self._open(config.tracking)
+        data = self._load(config)
+        sizes = ", ".join(f"{size:,} {part}" for part, size in data.sizes.items())
+        print(f"data      {data.name}: {sizes} {data.examples} (SHA-256 {data.fingerprint[:8]})")
+        with devices.quiet_stderr():
+            from auxgrad.runs.trainer import Trainer
+
+            self._trainer = self._trainer or Trainer()
+            self._trainer.prepare(config, data)
+        print(f"network   {self._trainer.description}; {devices.describe()}")
+        print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
+        try:
+            writer = store.start_run(
+                config.identity(data.fingerprint), versions.tags(), _dataset(config, data), once
+            )
+        except AlreadyFinished as found:
+            return Result.of_metrics(found.run.run_id, found.run.metrics)
+        try:
+            result = self._train(config, writer, folder, log_model)
+        except BaseException as error:
+            self._trainer = None
+            _end_unfinished(writer, "FAILED" if isinstance(error, Exception) else "KILLED", folder)
+            raise
+        _report(result, store)
+        return result
+
+    def _open(self, tracking: TrackingConfig) -> Store:
+        if self._store is None or self._store[0] != tracking:
+            self._store = tracking, open_store(tracking)
+        return self._store[1]
+
+    def _load(self, config: Config) -> Data:
+        source = config.problem.name, config.data
+        if self._data is None or self._data[0] != source:
+            self._data = source, problem_of(config).load(lambda line: print(line, flush=True))
+        return self._data[1]
+
+    def _train(self, config: Config, writer: RunWriter, folder: Path, log_model: bool) -> Result:
+        assert self._trainer is not None
+        described = OmegaConf.to_yaml(config.model_dump(mode="json"))
+        writer.text(described, CONFIG_FILE)
+        tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
+        result = replace(self._trainer.train(writer, tensorboard), folder=str(folder))
+        for name, value in result.metrics.items():
+            writer.metric(name, value, result.steps)
+        if log_model if config.tracking.log_model is None else config.tracking.log_model:
+            with writer.artifact("model.keras") as path:
+                self._trainer.network.save(path)
+        writer.flush()
+        # Before the run counts as finished, so that a finished run has all its files.
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_FILE).write_text(described)
+        (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2) + "\n")
+        writer.end("FINISHED")
+        return result
+
+
+def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
+    """Save what can be saved; whatever fails here, perhaps the store, must not hide the first error."""
+    if status == "FAILED":
+        LOG.exception("the run failed")
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / TRACEBACK_FILE).write_text(traceback.format_exc())
+        with contextlib.suppress(Exception):
+            writer.text(traceback.format_exc(), TRACEBACK_FILE)
+    with contextlib.suppress(Exception):
+        writer.flush()
+    with contextlib.suppress(Exception):
+        writer.end(status)
+        print(f"\nthe run is marked {status} in MLflow: run {writer.run_id}", file=sys.stderr)
+
+
+def _report(result: Result, store: Store) -> None:
+    print(
+        f"best      validation loss {result.best_val_loss:.4f} after epoch {result.best_epoch} "
+        f"of {result.epochs} ({result.steps} steps, {result.seconds:.1f} s, "
+        f"{result.examples_per_second:,.0f} examples/s)"
+    )
+    print(f"result    test loss {result.test_loss:.4f}")
+    if not math.isfinite(result.test_loss):
+        print("          the training diverged; a lower lam or learning rate may help")
+    command, page = links.ui_command(store), links.run_url(store, result.run_id)
+    if command:
+        print(f"see it    {command}")
+        print(f"          then open {page}")
+    else:
+        print(f"see it    {page}", flush=True)
+
+
+def _dataset(config: Config, data: Data) -> Dataset:
+    details = {**data.sizes, **data.details, "sha256": data.fingerprint}
+    return Dataset(
+        name=data.name,
+        fingerprint=data.fingerprint,
+        source=json.dumps(config.data.model_dump(mode="json", exclude={"cache_dir"})),
+        profile=json.dumps(details),
+    )

@@ -1,0 +1,130 @@
+"""The training of a run: a network of its seed, in a compiled model that the next run may use again."""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from auxgrad.config.schema import Config
+from auxgrad.problems import Data, Training, problem_of
+from auxgrad.record.writing import RunWriter
+from auxgrad.runs.curves import RecordCurves
+from auxgrad.runs.result import Result
+from auxgrad.training import devices
+from auxgrad.training.batches import ShuffledBatches, in_order
+from auxgrad.training.model import AuxiliaryModel
+from auxgrad.training.reuse import Compiled, signature
+
+MOST_STEPS_AT_ONCE = 8
+EVALUATION_BATCH = 4096
+
+
+class Trainer:
+    """Trains one config after another; equal configs give equal numbers, whatever came between."""
+
+    model: AuxiliaryModel
+    training: Training
+
+    def __init__(self) -> None:
+        self._data: Data | None = None
+        self._batches: ShuffledBatches | None = None
+        self._compiled: Compiled | None = None
+
+    @property
+    def network(self) -> keras.Model:
+        """The network that is trained."""
+        return self.model.network
+
+    @property
+    def description(self) -> str:
+        """The network and its training in a few words."""
+        return self.training.description
+
+    def prepare(self, config: Config, data: Data) -> None:
+        """Make the network, the batches and the compiled model of a run."""
+        devices.configure(config.problem.tf32)
+        problem = problem_of(config)
+        if problem.uses_global_state:
+            _restart_keras(config.seed)
+        self.training = training = problem.build(data, config.seed)
+        self._take(data)
+        self.steps_per_epoch = math.ceil(self.train_size / training.batch_size)
+        # The first number that a seed gives: a problem that needs more takes those that follow.
+        order = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
+        if self._batches is None or self._batches.batch_size != training.batch_size:
+            self._batches = ShuffledBatches(*data.train, training.batch_size)
+        self.batches = self._batches.restart(order)
+        self.model = self._model(config)
+
+    def _take(self, data: Data) -> None:
+        """Keep the batches for evaluation as long as the data is the same."""
+        if self._data is not data:
+            self._data, self._batches = data, None
+            self.train_size = data.sizes["train"]
+            self.validation = in_order(*data.validation, EVALUATION_BATCH)
+            self.test = in_order(*data.test, EVALUATION_BATCH)
+
+    def _model(self, config: Config) -> AuxiliaryModel:
+        """Return a model that was compiled for an earlier run, started again, or else a new one."""
+        new = self.training
+        # Several steps in one call of TensorFlow: without the way back to Python in between.
+        at_once = max(n for n in range(1, MOST_STEPS_AT_ONCE + 1) if self.steps_per_epoch % n == 0)
+        parts = new.network, new.auxiliary, new.optimizer, new.loss
+        structure = signature(*parts, at_once)
+        if self._compiled is None or not self._compiled.fits(structure):
+            self._compiled = None
+            gc.collect()  # The old network is in reference cycles; two may be too much for the memory.
+            self._compiled = Compiled(*parts, structure, at_once)
+        return self._compiled.model(new.network, config.mode, config.lam, config.alpha, config.overall)
+
+    def train(self, writer: RunWriter, tensorboard: Path | None = None) -> Result:
+        """Train with early stopping, test the best epoch once and return the result."""
+        curves = RecordCurves(writer)
+        stopping = keras.callbacks.EarlyStopping(
+            "val_loss", patience=self.training.patience, restore_best_weights=True
+        )
+        callbacks = [curves, stopping]
+        if tensorboard:
+            callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
+        started = time.perf_counter()
+        history = self.model.fit(
+            self.batches,
+            steps_per_epoch=self.steps_per_epoch,
+            validation_data=self.validation,
+            epochs=self.training.epochs,
+            callbacks=callbacks,
+            shuffle=False,  # The data set shuffles itself.
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        seconds = time.perf_counter() - started
+        val_losses = history.history["val_loss"]
+        best = min(range(len(val_losses)), key=lambda i: (math.isnan(val_losses[i]), val_losses[i]))
+        return Result(
+            run_id=writer.run_id,
+            test_loss=self.model.evaluate(self.test, verbose=0),
+            best_val_loss=val_losses[best],
+            best_epoch=best + 1,
+            epochs=len(val_losses),
+            steps=curves.steps,
+            seconds=seconds,
+            examples_per_second=self.train_size * len(val_losses) / seconds,
+        )
+
+
+def _restart_keras(seed: int) -> None:
+    """Bring the global state of Keras and TensorFlow to what a new process has after seeding.
+
+    Layers then get the same names, and those without a seed of their own the same seeds. What TensorFlow
+    has compiled must be set up again, which takes longer than a short run.
+    """
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(seed)

@@ -1,0 +1,37 @@
+"""What a run was made with: versions, device, state of the checkout."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+import auxgrad
+from auxgrad.training import devices
+
+
+@functools.cache
+def tags() -> dict[str, str]:
+    """Return the tags of every run of this process."""
+    packages = ("tensorflow", "keras", "numpy", "mlflow")
+    return {
+        "version.auxgrad": auxgrad.__version__,
+        "version.python": platform.python_version(),
+        **{f"version.{name}": importlib.metadata.version(name) for name in packages},
+        "device": devices.describe(),
+        **_git_state(),
+    }
+
+
+def _git_state() -> dict[str, str]:
+    """Whether the checkout that runs differs from its commit, which MLflow records itself."""
+    command = ["git", "status", "--porcelain", "--untracked-files=no"]
+    try:
+        status = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}  # Installed from a wheel, or no git.
+    return {"git_changed": str(status.stdout != "").lower()}

@@ -1,0 +1,1 @@
+"""Many runs: the plan, the sweep, and what executes its jobs."""

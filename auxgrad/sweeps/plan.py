@@ -1,0 +1,135 @@
+"""From the values of a sweep to its distinct configs, without composing each of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from auxgrad.config.composing import validate
+from auxgrad.config.groups import VALUE_GROUPS
+from auxgrad.config.overrides import parse_overrides
+from auxgrad.config.schema import Config
+from auxgrad.config.setting import KNOBS
+from auxgrad.config.values import format_value, parse_scalar
+from auxgrad.errors import ConfigError
+
+Compose = Callable[[list[str]], DictConfig]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The distinct configs among all combinations, in the order in which they are to be run."""
+
+    axes: tuple[str, ...]
+    combinations: int
+    configs: tuple[Config, ...]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A key with its values: as lines of the command line, and what they stand for."""
+
+    group: str
+    lines: tuple[str, ...]
+    values: tuple[object, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a composed config can take its values: they stand for themselves, not for files."""
+        if self.group in VALUE_GROUPS:
+            return self.group != "mode" and not any(isinstance(value, str) for value in self.values)
+        return len(self.lines) > 1 and all(isinstance(value, int | float) for value in self.values)
+
+
+def plan(
+    compose: Compose,
+    arguments: Iterable[str],
+    params: Mapping[str, object] | None = None,
+    grids: Sequence[Mapping[str, object]] | None = None,
+) -> Plan:
+    """Return every distinct config of a sweep: unused knobs make no difference, doubles are dropped.
+
+    Only one config is composed for each combination of modes and other groups; numbers are put in its
+    place afterwards.
+
+    Args:
+        compose: from overrides to the composed config of one run.
+        arguments: overrides of the command line, sweeps among them.
+        params: key to values, as a list or as on the command line; `arguments` go before them.
+        grids: several such mappings, each of which goes together with `params`.
+
+    Raises:
+        ConfigError: a key or a value is wrong in any of the runs.
+    """
+    typed = parse_overrides(arguments)
+    configs: dict[Config, None] = {}
+    combinations, swept = 0, []
+    for grid in grids or [{}]:
+        given = parse_overrides(_word(key, value) for key, value in {**(params or {}), **grid}.items())
+        axes = [_axis(override) for override in {**given, **typed}.values()]
+        swept += [axis.group for axis in axes if len(axis.lines) > 1]
+        # Groups before plain values, seeds last: runs that can share a compiled model stand together.
+        axes.sort(key=lambda axis: (axis.is_plain, {"lam": 1, "seed": 2}.get(axis.group, 0)))
+        outer = [axis for axis in axes if not axis.is_plain]
+        inner = [axis for axis in axes if axis.is_plain]
+        for fixed in itertools.product(*(axis.lines for axis in outer)):
+            base = compose([*fixed, *(axis.lines[0] for axis in inner)])
+            combinations += _add_configs(configs, base, inner)
+    return Plan(tuple(dict.fromkeys(swept)), combinations, tuple(configs))
+
+
+def _word(key: str, values: object) -> str:
+    """An override with all the values of a key, from YAML: a text as on the command line, or a list."""
+    if isinstance(values, list | tuple):
+        return f"{key}={','.join(format_value(value) for value in values)}"
+    return f"{key}={format_value(values)}"
+
+
+def _add_configs(configs: dict[Config, None], base: DictConfig, inner: Sequence[_Axis]) -> int:
+    """Add the configs with all values of the inner axes; return how many combinations these were."""
+    with open_dict(base):
+        base.pop("hydra", None)
+    seen: set[tuple[int, ...]] = set()
+    for axis in inner:
+        for value in axis.values:
+            OmegaConf.update(base, axis.group, value)
+            validate(base)
+        OmegaConf.update(base, axis.group, axis.values[0])
+    # Of a knob that the mode does not use one value is as good as any, now that all are valid.
+    relevant = [axis.group not in KNOBS or axis.group in base.mode_uses for axis in inner]
+    combinations = 0
+    counts = [range(len(axis.lines)) for axis in inner]
+    for chosen in itertools.product(*counts):
+        combinations += 1
+        effective = tuple(i if matters else 0 for i, matters in zip(chosen, relevant, strict=True))
+        if effective in seen:
+            continue
+        seen.add(effective)
+        for axis, i in zip(inner, effective, strict=True):
+            OmegaConf.update(base, axis.group, axis.values[i])
+        configs.setdefault(validate(base).normalise())
+    return combinations
+
+
+def _axis(override: Override) -> _Axis:
+    key, group = override.get_key_element(), override.key_or_group
+    if not override.is_sweep_override():
+        lines = [override.input_line or ""]
+        values = [override.value()]
+    elif override.is_discrete_sweep():
+        lines = [f"{key}={text}" for text in override.sweep_string_iterator()]
+        values = list(override.sweep_iterator())
+    else:
+        raise ConfigError(
+            f"{override.input_line}: the grid sweeper needs single values; "
+            "hydra/sweeper=optuna searches intervals"
+        )
+    if group == "experiment" and len(lines) > 1:
+        raise ConfigError(f"{override.input_line}: only one experiment at a time")
+    if group in VALUE_GROUPS:
+        values = [parse_scalar(line.partition("=")[2].strip("'")) for line in lines]
+    return _Axis(group, tuple(lines), tuple(values))

@@ -1,0 +1,186 @@
+"""Worker processes, each pinned to a slot, that take one job after another."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from auxgrad.runs.result import Failure, Outcome
+from auxgrad.sweeps.executor import Event, Executor
+from auxgrad.sweeps.slots import Slot, slots
+from auxgrad.sweeps.worker import Job, Worker
+
+# How long a worker may take to end its run cleanly once it is asked to.
+GRACE_SECONDS = 30
+
+
+class LocalExecutor(Executor):
+    """Executes jobs in worker processes on this machine, one for each slot."""
+
+    def __init__(self, workers: int | None, jobs_per_gpu: int) -> None:
+        self._slots = slots(workers, jobs_per_gpu)
+
+    def describe(self) -> str:
+        kinds = list(dict.fromkeys(slot.description for slot in self._slots))
+        count = len(self._slots)
+        return f"{count} worker{'s' * (count > 1)} on this machine ({', '.join(kinds)} each)"
+
+    def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
+        return run_all(jobs, self._slots)
+
+
+def run_all(
+    jobs: Mapping[int, Any],
+    places: Sequence[Slot],
+    make_worker: Callable[[], Callable[[Any], Outcome]] = Worker,
+) -> Generator[Event]:
+    """Execute all jobs in worker processes and yield what happens, as it happens.
+
+    Each process makes a worker, once, and calls it with one job after another. A process that dies costs
+    its job a failure, and is replaced. When the iteration is left early (an exception, Ctrl-C, close())
+    the processes are asked to end their runs cleanly; another Ctrl-C kills them at once. They also end
+    when this process dies.
+    """
+    waiting = deque(jobs)
+    processes = [_Process(slot, make_worker) for slot in places[: len(jobs)]]
+    try:
+        while True:
+            for process in processes:
+                if process.job is None and waiting:
+                    number = waiting.popleft()
+                    process.give(number, jobs[number])
+                    yield Event(number)
+            busy = [process for process in processes if process.job is not None]
+            if not busy:
+                return
+            ready = wait([process.connection for process in busy])
+            for process in busy:
+                if process.connection in ready:
+                    done = process.job
+                    assert done is not None
+                    yield Event(done, process.take())
+    finally:
+        _end(processes)
+
+
+class _Process:
+    process: multiprocessing.process.BaseProcess | None = None
+    connection: Connection
+    job: int | None = None
+
+    def __init__(self, slot: Slot, make_worker: Callable[[], Any]) -> None:
+        self._slot, self._make_worker = slot, make_worker
+
+    def _start(self) -> None:
+        # Not forked: a copy of this process' threads and locks could hang.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        arguments = (theirs, dict(self._slot.environment), self._make_worker)
+        self.process = context.Process(target=_work, args=arguments, daemon=False)
+        self.process.start()
+        theirs.close()
+
+    def give(self, number: int, job: Any) -> None:
+        if self.process is None:
+            self._start()
+        self.job = number
+        with contextlib.suppress(OSError):  # It has died while idle: `take` will tell.
+            self.connection.send(job)
+
+    def take(self) -> Outcome:
+        """Return the outcome of the job; if the process is dead, that."""
+        self.job = None
+        try:
+            outcome, is_last = self.connection.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            return Failure(f"its worker process died ({_cause(self._join())})")
+        if is_last:
+            self._join()
+        return outcome
+
+    def _join(self) -> int | None:
+        assert self.process is not None
+        self.connection.close()
+        self.process.join()
+        status, self.process = self.process.exitcode, None
+        return status
+
+
+def _cause(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"exit status {status}"
+    hint = ", perhaps out of memory" if status == -signal.SIGKILL else ""
+    return f"{signal.Signals(-status).name}{hint}"
+
+
+def _end(processes: Iterable[_Process]) -> None:
+    alive = [each.process for each in processes if each.process is not None]
+    busy = sum(each.job is not None for each in processes)
+    if busy:
+        print(f"stopping  {busy} running; once more stops at once", flush=True)
+    try:
+        for each in processes:
+            if each.process is not None:
+                if each.job is None:
+                    each.connection.close()  # It ends by itself.
+                else:
+                    each.process.terminate()
+        for process in alive:
+            process.join(GRACE_SECONDS)
+    finally:
+        for process in alive:
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _work(
+    connection: Connection, environment: Mapping[str, str], make_worker: Callable[[], Any]
+) -> None:
+    """The worker's side: jobs in, outcomes out."""
+    os.environ.update(environment)
+    # Ctrl-C reaches every process of the terminal; this one waits for its parent's word.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    worker = make_worker()
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, OSError):
+            return
+        outcome = worker(job)
+        sys.stdout.flush()
+        is_last = isinstance(worker, Worker) and worker.is_worn()
+        try:
+            connection.send((outcome, is_last))
+        except OSError:
+            return
+        if is_last:
+            gc.freeze()  # Or the end of the process would look through all that is alive.
+            return
+        if isinstance(worker, Worker):
+            worker.tidy()  # While the parent takes note.
+
+
+def leave(number: int, frame: Any) -> None:
+    """End the process in order, once, however often it is asked to; a signal handler."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)

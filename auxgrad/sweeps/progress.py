@@ -1,0 +1,136 @@
+"""What the terminal shows of a sweep: a line for each finished run, and one live line for all."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from auxgrad.runs.result import Failure, Outcome, Result
+
+
+class Progress:
+    """On a terminal a live line below the others; elsewhere plain lines."""
+
+    def __init__(self, total: int, live: bool) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._total = total
+        self._running: set[int] = set()
+        self._done = self._failed = 0
+        # Workers' first runs do not count for the estimate: they import, compile and wait in a queue.
+        self._warm: tuple[float, int] | None = None
+        self._slots = 0
+        self._estimated = False
+        self._live: Live | None = None
+        if live and self._console.is_terminal:
+            self._live = Live(get_renderable=self._line, console=self._console, refresh_per_second=2)
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._running.clear()
+        if self._live:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        self._console.print(Text(line))
+
+    def start(self, job: int) -> None:
+        self._running.add(job)
+        if self._live:
+            self._live.refresh()  # A run may be over before the next tick.
+
+    def end(self, job: int, name: str, outcome: Outcome, final: bool) -> None:
+        """Print a line for a run that has ended; unless `final` it will be tried again."""
+        self._slots = max(self._slots, len(self._running))
+        self._running.discard(job)
+        if isinstance(outcome, Failure):
+            if outcome.is_elsewhere:
+                self.say(f"later     {name}: {outcome.error}")
+            else:
+                self._failed += final
+                again = "" if final else "; will be tried again"
+                self.say(f"failed    {name}: {outcome.error}{again}")
+            return
+        self._done += 1
+        if outcome.was_finished:
+            self.say(f"done      {name}: finished meanwhile by another sweep")
+            return
+        self._tell_done(name, outcome)
+
+    def _tell_done(self, name: str, result: Result) -> None:
+        place = f"{self._done:>{len(str(self._total))}}/{self._total}"
+        self.say(f"done {place}  {name}  test loss {result.test_loss:.4f}  {result.seconds:.1f} s")
+        ended = self._done + self._failed
+        if self._warm is None and ended >= self._slots:
+            self._warm = time.monotonic(), ended
+        if not self._estimated and ended >= 3 * self._slots and (left := self._seconds_left()):
+            self._estimated = True
+            until = datetime.datetime.now() + datetime.timedelta(seconds=left)
+            self.say(f"time      about {duration(left)} more, until {until:%Y-%m-%d %H:%M}")
+
+    def summary(self) -> str:
+        """Numbers of runs: done, failed, left."""
+        left = self._total - self._done - self._failed
+        return f"{self._done} done, {self._failed} failed, {left} left"
+
+    def _seconds_left(self) -> float | None:
+        ended = self._done + self._failed
+        if self._warm is None or ended <= self._warm[1]:
+            return None
+        since, before = self._warm
+        return (time.monotonic() - since) / (ended - before) * (self._total - ended)
+
+    def _line(self) -> Text:
+        left = self._total - self._done - self._failed - len(self._running)
+        seconds = self._seconds_left()
+        go = f"{duration(seconds)} to go" if seconds is not None else "time to go: after the first runs"
+        filled = round(20 * self._done / self._total)
+        bar = "━" * filled + "╌" * (20 - filled)
+        return Text(
+            f"{bar} {self._done} done, {len(self._running)} running, {self._failed} failed, "
+            f"{left} left; {go}",
+            no_wrap=True,
+        )
+
+
+def print_failures(failures: list[tuple[str, Failure]]) -> None:
+    """The table of failures at the end of a sweep."""
+    table = Table(title="Failed runs", title_justify="left")
+    for heading in ("run", "error", "folder"):
+        table.add_column(heading, overflow="fold")
+    for name, outcome in failures:
+        table.add_row(Text(name), Text(outcome.error), Text(outcome.folder))
+    console = Console(highlight=False)
+    console.print(table)
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units.
+
+    >>> [duration(seconds) for seconds in (4.2, 75, 3600, 200_000)]
+    ['4 s', '1 min 15 s', '1 h 0 min', '2 d 7 h']
+    """
+    whole = round(seconds)
+    for unit, length, smaller, part in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if whole >= length:
+            return f"{whole // length} {unit} {whole % length // part} {smaller}"
+    return f"{whole} s"

@@ -1,0 +1,83 @@
+"""Jobs in the actors of a Ray cluster, each of which takes one job after another."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from auxgrad.errors import AuxgradError
+from auxgrad.runs.result import Failure, Outcome
+from auxgrad.sweeps.executor import Event, Executor
+from auxgrad.sweeps.worker import Job, Worker
+
+
+class RayExecutor(Executor):
+    """Executes jobs in Ray actors: as many as the cluster has room for, at most one for each job.
+
+    Args:
+        init: arguments of `ray.init`.
+        remote: what each actor needs: arguments of `ray.remote`, such as num_cpus and num_gpus.
+    """
+
+    def __init__(self, init: Mapping[str, Any], remote: Mapping[str, Any]) -> None:
+        self._init, self._remote = dict(init), dict(remote)
+
+    def describe(self) -> str:
+        needs = ", ".join(f"{name}={value}" for name, value in self._remote.items())
+        return f"Ray at {self._init.get('address')} ({needs} each)"
+
+    def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
+        """Execute the jobs and yield what happens; closed early, end the actors and their runs."""
+        import ray
+
+        try:
+            ray.init(**self._init)
+        except Exception as error:  # Of many kinds, by what is wrong.
+            reason = " ".join(str(error).split())[:300]
+            raise AuxgradError(f"hydra/launcher=ray: Ray does not start ({reason})") from None
+        try:
+            yield from self._follow(jobs)
+        finally:
+            ray.shutdown()
+
+    def _follow(self, jobs: Mapping[int, Job]) -> Generator[Event]:
+        import ray
+
+        actor = ray.remote(**self._remote)(Worker)
+        waiting = deque(jobs)
+        idle = [actor.remote() for _ in range(min(len(jobs), self._room()))]
+        running: dict[Any, tuple[int, Any]] = {}
+        while waiting or running:
+            while waiting and idle:
+                number, worker = waiting.popleft(), idle.pop()
+                running[worker.__call__.remote(jobs[number])] = number, worker
+                yield Event(number)
+            [done], _ = ray.wait(list(running))
+            number, worker = running.pop(done)
+            outcome: Outcome
+            try:
+                outcome = ray.get(done)
+                if ray.get(worker.is_worn.remote()):
+                    worker = actor.remote()
+                worker.tidy.remote()
+            except ray.exceptions.RayError as error:
+                outcome = Failure(f"its Ray actor died ({' '.join(str(error).split())[:200]})")
+                worker = actor.remote()
+            idle.append(worker)
+            yield Event(number, outcome)
+
+    def _room(self) -> int:
+        """How many actors the cluster has room for."""
+        import ray
+
+        there = ray.cluster_resources()
+        needs = {"CPU": self._remote.get("num_cpus", 1), "GPU": self._remote.get("num_gpus", 0)}
+        needs |= self._remote.get("resources") or {}
+        rooms = [int(there.get(name, 0) / need) for name, need in needs.items() if need]
+        if not all(rooms):
+            raise AuxgradError(
+                f"hydra.launcher.ray.remote: no room for {needs}; the cluster has CPU="
+                f"{there.get('CPU', 0):g}, GPU={there.get('GPU', 0):g}"
+            )
+        return min(rooms, default=1)

@@ -1,0 +1,204 @@
+"""Runs in SLURM tasks, several in each, and what happens to them as it happens.
+
+submitit submits; each task works through its runs with a pool of its own (`run_task`) and writes an
+event a line into a file, which the submitting process follows. squeue tells which tasks are lost, so
+that no accounting is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from auxgrad.errors import AuxgradError
+from auxgrad.record.liveness import slurm_states
+from auxgrad.runs.result import Failure, from_dict, to_dict
+from auxgrad.sweeps import pool
+from auxgrad.sweeps.executor import Event, Executor
+from auxgrad.sweeps.slots import slots
+from auxgrad.sweeps.worker import Job
+
+POLL_SECONDS = 1.0
+SQUEUE_SECONDS = 5.0  # squeue is a load on the controller that all users share.
+END = "end"
+
+
+@dataclass
+class Task:
+    """A SLURM task, as the process that has submitted it sees it."""
+
+    slurm_job: str
+    jobs: Sequence[int]
+    events_file: Path
+    log: str
+    started: set[int] = field(default_factory=set)
+    ended: set[int] = field(default_factory=set)
+    over: bool = False
+    _read: int = 0
+
+    def new_events(self) -> Iterator[Event]:
+        """What the task has written since the last call."""
+        if not self.events_file.exists():
+            return
+        with self.events_file.open("rb") as stream:
+            stream.seek(self._read)
+            content = stream.read()
+        for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
+            self._read += len(line)
+            entry = json.loads(line)
+            if entry == END:
+                self.over = True
+                return
+            job, outcome = entry
+            if outcome is None:
+                self.started.add(job)
+                yield Event(job)
+            else:
+                self.ended.add(job)
+                yield Event(job, from_dict(outcome))
+
+    def lost(self) -> Iterator[Event]:
+        """What the end of a task that did not come to its end means for its runs.
+
+        Those that it had not begun have lost nothing, unless it began none: then something is wrong
+        with the task itself.
+        """
+        self.over = True
+        error = f"its SLURM task {self.slurm_job} ended (see {self.log})"
+        for job in sorted(self.started - self.ended) if self.started else self.jobs:
+            yield Event(job, Failure(error))
+
+
+class SlurmExecutor(Executor):
+    """Packs jobs into SLURM tasks, tasks into arrays.
+
+    Args:
+        folder: for scripts, logs and events of the tasks; all nodes must see it.
+        runs_per_task: jobs in one task.
+        workers: worker processes in one task.
+        sbatch: what submitit's executor takes.
+    """
+
+    def __init__(
+        self, folder: Path, runs_per_task: int, workers: int, sbatch: Mapping[str, Any]
+    ) -> None:
+        self._folder, self._runs_per_task, self._workers = folder, runs_per_task, workers
+        self._sbatch = sbatch
+
+    def describe(self) -> str:
+        return f"SLURM, {self._runs_per_task} run{'s' * (self._runs_per_task > 1)} to a task"
+
+    def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
+        """Submit the jobs and yield what happens; left early, cancel what is not over.
+
+        Raises AuxgradError if SLURM refuses the jobs.
+        """
+        tasks = self._submit(jobs)
+        try:
+            yield from _follow(tasks)
+        finally:
+            _cancel([task.slurm_job for task in tasks if not task.over])
+
+    def _submit(self, jobs: Mapping[int, Job]) -> list[Task]:
+        import submitit
+
+        folder = self._folder.absolute() / uuid.uuid4().hex[:8]
+        folder.mkdir(parents=True)
+        numbers, size = list(jobs), self._runs_per_task
+        packs = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+        longest = max_array_size()
+        tasks: list[Task] = []
+        try:
+            executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=0)
+            executor.update_parameters(**self._sbatch)
+            for first in range(0, len(packs), longest):
+                array = packs[first : first + longest]
+                files = [folder / f"events_{first + i}.jsonl" for i in range(len(array))]
+                contents = [{number: jobs[number] for number in pack} for pack in array]
+                with contextlib.redirect_stderr(io.StringIO()):  # Its error has it all, in one piece.
+                    submitted = executor.map_array(
+                        run_task, contents, [self._workers] * len(array), files
+                    )
+                for job, pack, file in zip(submitted, array, files, strict=True):
+                    tasks.append(Task(job.job_id, pack, file, str(job.paths.stdout)))
+        except BaseException as error:
+            _cancel([task.slurm_job for task in tasks])
+            if isinstance(error, submitit.core.utils.FailedJobError | FileNotFoundError | RuntimeError):
+                reason = " ".join(str(error).split())
+                raise AuxgradError(f"hydra/launcher=slurm: cannot submit ({reason[:300]})") from None
+            raise
+        return tasks
+
+
+def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
+    """Execute the jobs of a SLURM task in a pool, and write what happens into a file."""
+    signal.signal(signal.SIGTERM, pool.leave)  # submitit would ignore scancel.
+    with events_file.open("a") as stream:
+
+        def write(entry: object) -> None:
+            stream.write(json.dumps(entry) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+        for event in pool.run_all(jobs, slots(workers, jobs_per_gpu=workers)):
+            write([event.number, None if event.outcome is None else to_dict(event.outcome)])
+        write(END)
+
+
+def max_array_size() -> int:
+    """Return the length of the longest array that the cluster takes."""
+    command = ["scontrol", "show", "config"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", "") or error
+        raise AuxgradError(
+            f"hydra/launcher=slurm: SLURM does not answer here ({' '.join(str(reason).split())})"
+        ) from None
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown, re.M)
+    return max(1, int(found[1])) if found else 1000
+
+
+def _follow(tasks: Sequence[Task]) -> Iterator[Event]:
+    asked = time.monotonic()
+    missing: set[str] = set()
+    while left := [task for task in tasks if not task.over]:
+        for task in left:
+            yield from task.new_events()
+        if time.monotonic() - asked >= SQUEUE_SECONDS:
+            asked = time.monotonic()
+            known = slurm_states([task.slurm_job for task in left])
+            for task in left if known is not None else ():
+                assert known is not None
+                if task.over or task.slurm_job in known:
+                    continue
+                # Twice in a row: its last lines may be on their way through a shared file system.
+                if task.slurm_job in missing:
+                    yield from task.new_events()
+                    if not task.over:
+                        yield from task.lost()
+                missing.add(task.slurm_job)
+        time.sleep(POLL_SECONDS)
+
+
+def _cancel(slurm_jobs: Sequence[str]) -> None:
+    """Cancels, and waits until the runs have been marked KILLED in their tasks."""
+    if not slurm_jobs:
+        return
+    print("stopping  SLURM tasks are being cancelled; once more stops at once", flush=True)
+    with contextlib.suppress(OSError):
+        subprocess.run(["scancel", *slurm_jobs], capture_output=True)
+    deadline = time.monotonic() + pool.GRACE_SECONDS
+    while time.monotonic() < deadline and slurm_states(list(slurm_jobs)):
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,210 @@
+"""Every distinct run of a plan, once, whatever happens in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import auxgrad
+from auxgrad.config.identity import Identity
+from auxgrad.config.schema import Config
+from auxgrad.errors import ConfigError, SweepFailed
+from auxgrad.problems import problem_of
+from auxgrad.record import links
+from auxgrad.record.folders import file_name
+from auxgrad.record.opening import open_store
+from auxgrad.record.store import Store
+from auxgrad.runs.result import Failure, Outcome, Result
+from auxgrad.sweeps.executor import Event, Executor
+from auxgrad.sweeps.plan import Plan
+from auxgrad.sweeps.progress import Progress, print_failures
+from auxgrad.sweeps.worker import Job
+
+# How often to ask for a run that another process has begun.
+POLL_SECONDS = 2
+
+
+def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
+    """Run what of a plan is not finished in the store, report on the terminal and return the results.
+
+    Args:
+        plan: the configs; all have the same tracking.
+        executor: executes the jobs.
+        folder: for the output of all sweeps; a run is in FOLDER/<experiment>/<setting>/seed=<seed>.
+
+    Raises:
+        SweepFailed: after a table of failures, if a run has failed for good.
+        AuxgradError: before any run, if the plan, the data or the store cannot be used.
+    """
+    first = plan.configs[0]
+    if any(config.tracking != first.tracking for config in plan.configs):
+        raise ConfigError("tracking: must be the same for all runs of a sweep")
+    over = " × ".join(plan.axes) or "a single run"
+    print(f"auxgrad {auxgrad.__version__}: sweep over {over}", flush=True)
+    identities = _identities(plan.configs)
+    distinct = {identity.key: config for config, identity in identities.items()}
+    store = open_store(first.tracking)
+    dead = store.mark_dead_runs()
+    finished = set() if first.force else store.finished_keys() & distinct.keys()
+    todo = {key: config for key, config in distinct.items() if key not in finished}
+    print(
+        f"plan      {plan.combinations:,} combination{'s' * (plan.combinations != 1)}, "
+        f"{len(distinct):,} distinct: {len(finished):,} finished, {len(todo):,} to run"
+    )
+    if dead:
+        print(f"          {dead} run{'s' * (dead > 1)} of dead processes marked KILLED")
+    if outdated := store.count_outdated():
+        print(f"          {outdated} run{'s' * (outdated > 1)} of auxgrad 0.1.0 left out")
+    print(f"tracking  {store.uri}, experiment {first.tracking.experiment}")
+    if first.dry_run:
+        print("dry run   nothing was started", flush=True)
+        return []
+    outcomes = _run(todo, identities, store, executor, folder) if todo else {}
+    failures = {key: each for key, each in outcomes.items() if isinstance(each, Failure)}
+    if failures:
+        print_failures([(identities[distinct[key]].name, each) for key, each in failures.items()])
+    _summarise(identities, store)
+    print(f"see it    {links.ui_command(store) or links.charts_url(store)}")
+    print(f"report    {links.command(store, 'report')}", flush=True)
+    if failures:
+        skipped = len(todo) - len(outcomes)
+        rest = f"; {skipped} were not run (fail_fast=true)" if skipped else ""
+        raise SweepFailed(f"{len(failures)} of {len(todo)} runs failed{rest}")
+    return [outcome for outcome in outcomes.values() if isinstance(outcome, Result)]
+
+
+def _identities(configs: Sequence[Config]) -> dict[Config, Identity]:
+    # The data is read here once: workers find the cache full, and identities need its fingerprint.
+    fingerprints: dict[tuple[object, ...], str] = {}
+    identities = {}
+    for config in configs:
+        source = config.problem.name, config.data
+        if source not in fingerprints:
+            data = problem_of(config).load(lambda line: print(line, flush=True))
+            fingerprints[source] = data.fingerprint
+        identities[config] = config.identity(fingerprints[source])
+    return identities
+
+
+def _summarise(identities: Mapping[Config, Identity], store: Store) -> None:
+    from auxgrad.reports import summaries
+
+    settings = {identity.setting_key: identity for identity in identities.values()}
+    summaries.write(store, settings, say=lambda line: print(line, flush=True))
+
+
+def _run(
+    todo: Mapping[str, Config],
+    identities: Mapping[Config, Identity],
+    store: Store,
+    executor: Executor,
+    folder: Path,
+) -> dict[str, Outcome]:
+    first = next(iter(todo.values()))
+    print(f"launcher  {executor.describe()}", flush=True)
+    print(f"folders   {folder / first.tracking.experiment}", flush=True)
+    names = {key: identities[config].name for key, config in todo.items()}
+    jobs = {
+        key: Job(config, _folder(folder, config, identities[config]), once=not config.force)
+        for key, config in todo.items()
+    }
+    with Progress(len(todo), live=executor.is_live) as progress:
+        try:
+            outcomes = _Rounds(jobs, names, store, executor, progress).run()
+        except BaseException:
+            store.mark_dead_runs()
+            progress.say(f"stopped   {progress.summary()}; the same command goes on from here")
+            raise
+        progress.say(f"sweep     {progress.summary()}")
+    return outcomes
+
+
+def _folder(parent: Path, config: Config, identity: Identity) -> Path:
+    experiment, setting = file_name(config.tracking.experiment), file_name(identity.setting_name)
+    return parent / experiment / setting / f"seed={config.seed}"
+
+
+@dataclass
+class _Rounds:
+    """Rounds of launches until nothing is left, or a failure ends it all."""
+
+    jobs: Mapping[str, Job]
+    names: Mapping[str, str]
+    store: Store
+    executor: Executor
+    progress: Progress
+    attempts: dict[str, int] = field(default_factory=dict)
+    final: dict[str, Outcome] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Outcome]:
+        """Return the final outcomes; with fail_fast those that are missing were not run."""
+        left = list(self.jobs)
+        self.attempts = dict.fromkeys(left, 0)
+        while left:
+            outcomes = self._launch(left)
+            self.store.mark_dead_runs()  # Of workers that died in this round.
+            for key, outcome in outcomes.items():
+                self.attempts[key] += _has_failed(outcome)
+                if self._is_final(key, outcome):
+                    self.final[key] = outcome
+            if any(_has_failed(self.final[key]) and self._fails_fast(key) for key in self.final):
+                break
+            left = [key for key in left if key not in self.final]
+            if any(self._fails_fast(key) for key in left):
+                left.sort(key=lambda key: -self.attempts[key])  # What has failed once decides first.
+            if left and all(_is_elsewhere(outcomes.get(key)) for key in left):
+                self.progress.say(f"waiting   for {len(left)} of another process")
+                self._await_others(left)
+                left = [key for key in left if key not in self.final]
+        return self.final
+
+    def _launch(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """Launch each run once, as far as it gets."""
+
+        def watch(event: Event) -> bool:
+            key, outcome = keys[event.number], event.outcome
+            if outcome is None:
+                self.progress.start(event.number)
+                return False
+            is_final = self._is_final(key, outcome, self.attempts[key] + _has_failed(outcome))
+            self.progress.end(event.number, self.names[key], outcome, is_final)
+            return _has_failed(outcome) and self._fails_fast(key)
+
+        jobs = {number: self.jobs[key] for number, key in enumerate(keys)}
+        return {keys[number]: each for number, each in self.executor.run(jobs, watch).items()}
+
+    def _is_final(self, key: str, outcome: Outcome, attempts: int | None = None) -> bool:
+        if isinstance(outcome, Result):
+            return True
+        made = self.attempts[key] if attempts is None else attempts
+        retries = self.jobs[key].config.retries
+        return not outcome.is_elsewhere and (not outcome.retry or made > retries)
+
+    def _fails_fast(self, key: str) -> bool:
+        return self.jobs[key].config.fail_fast
+
+    def _await_others(self, keys: Sequence[str]) -> None:
+        """Wait until no other process is at work on any of these runs; take what they have finished."""
+        waiting = list(keys)
+        while waiting:
+            for key in list(waiting):
+                runs = self.store.runs(key=key)
+                if any(run.status == "RUNNING" and not self.store.mark_if_dead(run) for run in runs):
+                    continue
+                waiting.remove(key)
+                finished = [run for run in runs if run.status == "FINISHED"]
+                if finished:
+                    self.final[key] = Result.of_metrics(finished[0].run_id, finished[0].metrics)
+                    self.progress.end(-1, self.names[key], self.final[key], True)
+            if waiting:
+                time.sleep(POLL_SECONDS)
+
+
+def _has_failed(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and not outcome.is_elsewhere
+
+
+def _is_elsewhere(outcome: Outcome | None) -> bool:
+    return isinstance(outcome, Failure) and outcome.is_elsewhere

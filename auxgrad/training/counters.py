@@ -1,0 +1,78 @@
+"""What a model counts on the device while it trains, so that no step waits for the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from auxgrad.censoring import is_usable
+
+LOSSES_KEPT = 1024
+
+
+class BatchLosses:
+    """The primary losses of the last `LOSSES_KEPT` training steps, and the number of steps."""
+
+    def __init__(self) -> None:
+        # Plain tf.Variables are no part of a Keras model's weights: not saved, not restored.
+        self._losses = tf.Variable(tf.zeros((LOSSES_KEPT,)), trainable=False, name="losses")
+        self._steps = tf.Variable(0, trainable=False, name="steps", dtype=tf.int64)
+
+    @property
+    def steps(self) -> int:
+        """Steps since the start or the last reset."""
+        return int(self._steps)
+
+    def append(self, loss: tf.Tensor) -> None:
+        """Add the loss of a step."""
+        position = tf.IndexedSlices(tf.cast(loss, tf.float32), self._steps % LOSSES_KEPT)
+        self._losses.scatter_update(position)
+        self._steps.assign_add(1)
+
+    def since(self, step: int) -> np.ndarray:
+        """Return the losses from a step on, counted from 0.
+
+        Raises ValueError if more than `LOSSES_KEPT` steps have gone since.
+        """
+        steps = self.steps
+        if steps - step > LOSSES_KEPT:
+            raise ValueError(f"since={step}: of {steps} losses only the last {LOSSES_KEPT} are kept")
+        return np.take(self._losses.numpy(), np.arange(step, steps), mode="wrap")
+
+    def reset(self) -> None:
+        """Go back to step 0."""
+        self._steps.assign(0)
+
+
+class CensoringStatistics:
+    """Sums over steps of cosine and conflict, for each variable and for all of them together."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = (*names, "overall")
+        # A row for each name: summed cosine, steps with conflict, steps counted.
+        self._sums = tf.Variable(tf.zeros((len(self._names), 3)), trainable=False)
+
+    def add(self, scalars: Sequence[tf.Tensor]) -> None:
+        """Count a step with the scalars (⟨u, v⟩, ‖u‖², ‖v‖²) of each variable."""
+        total = tf.reduce_sum(tf.stack(scalars), axis=0)
+        d, U, V = tf.unstack(tf.stack([*scalars, total]), axis=1)
+        usable = is_usable(U) & is_usable(V)
+        norms = tf.where(usable, tf.sqrt(U) * tf.sqrt(V), 1.0)
+        cosine = tf.where(usable, d / norms, 0.0)
+        conflict = tf.cast(usable & (d < 0), tf.float32)
+        self._sums.assign_add(tf.stack([cosine, conflict, tf.cast(usable, tf.float32)], axis=1))
+
+    def means(self) -> dict[str, float]:
+        """Return the means over the steps in which neither direction was zero; nothing without any."""
+        means: dict[str, float] = {}
+        for name, (cosine, conflict, steps) in zip(self._names, self._sums.numpy(), strict=True):
+            if steps:
+                means[f"cosine/{name}"] = float(cosine / steps)
+                means[f"conflict/{name}"] = float(conflict / steps)
+        return means
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        self._sums.assign(tf.zeros_like(self._sums))

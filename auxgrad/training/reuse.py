@@ -1,0 +1,140 @@
+"""Training a compiled model again in place of a new one, where the result is the same, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from auxgrad.training.auxiliaries import Auxiliary
+from auxgrad.training.model import AuxiliaryModel
+
+# Modules whose classes keep their whole state in variables and in what `get_config` returns.
+KNOWN = ("keras.", "auxgrad.")
+MOST_MODELS = 8  # Each has an average of its own.
+# Known to hold a function, whose state nobody knows.
+OPAQUE = ("Lambda", "function", "__lambda__")
+
+
+class Compiled:
+    """The compiled models of a network, one for each way of censoring; they share all its variables.
+
+    TensorFlow keeps the programs that it compiles, and the variables that they use, until the process
+    ends. A new network for each run would fill the memory; this one is brought back to its start instead.
+
+    Args:
+        network, auxiliary, optimizer, loss: as for `AuxiliaryModel`.
+        structure: their `signature`; None if they cannot be used again.
+        steps_per_execution: as for `AuxiliaryModel.compile`.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        auxiliary: Auxiliary,
+        optimizer: keras.optimizers.Optimizer,
+        loss: Any,
+        structure: str | None,
+        steps_per_execution: int,
+    ) -> None:
+        self._network, self._auxiliary, self._optimizer, self._loss = network, auxiliary, optimizer, loss
+        self._structure, self._at_once = structure, steps_per_execution
+        self._models: dict[tuple[str, bool, bool], AuxiliaryModel] = {}
+        optimizer.build(network.trainable_variables)
+        # Most state begins at zero, which need not be kept.
+        self._start = [value if value.any() else None for value in map(np.asarray, optimizer.variables)]
+
+    def fits(self, structure: str | None) -> bool:
+        """Return whether a network of this signature would be trained to the same result."""
+        return structure is not None and structure == self._structure
+
+    def model(
+        self, network: keras.Model, mode: str, lam: float, alpha: float, overall: bool
+    ) -> AuxiliaryModel:
+        """Return the model of a way of censoring at its first step, with the state of `network`."""
+        way = mode, overall, alpha < 1
+        model = self._models.pop(way, None)
+        if model is None:
+            model = AuxiliaryModel(self._network, self._auxiliary, mode, lam, alpha, overall)
+            model.compile(self._optimizer, self._loss, steps_per_execution=self._at_once)
+        self._models[way] = model
+        if len(self._models) > MOST_MODELS:
+            del self._models[next(iter(self._models))]
+        model.lam, model.alpha = lam, alpha
+        if network is not self._network or len(self._models) > 1:
+            model.restart(network, self._optimizer_start())
+        return model
+
+    def _optimizer_start(self) -> list[Any]:
+        return [
+            tf.zeros(variable.shape, variable.dtype) if value is None else value
+            for variable, value in zip(self._optimizer.variables, self._start, strict=True)
+        ]
+
+
+def signature(
+    network: keras.Model,
+    auxiliary: Auxiliary,
+    optimizer: keras.optimizers.Optimizer,
+    loss: Any,
+    *rest: object,
+) -> str | None:
+    """Return a text that two models share only if they differ in nothing but the values of variables.
+
+    None if that cannot be told: the network, the auxiliary, the optimizer or the loss is, or holds, code
+    other than that of Keras and of this package.
+
+    Args:
+        rest: what else was compiled in, as JSON takes it.
+    """
+    try:
+        parts = [keras.saving.serialize_keras_object(part) for part in (network, auxiliary, optimizer)]
+        if not all(_is_known(part) for part in parts):
+            return None
+        parts[2]["config"].pop("name", None)  # Seen nowhere, and another for each optimizer.
+        known = [_without_seeds(part) for part in parts]
+        return json.dumps([*known, _loss_state(loss), *rest], sort_keys=True)
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _is_known(part: Any) -> bool:
+    if isinstance(part, dict):
+        name = str(part.get("class_name", "__dict__"))
+        is_value = name.startswith("__")  # Keras' own way to write tensors, tuples and the like.
+        if name in OPAQUE or not (is_value or f"{part.get('module')}.".startswith(KNOWN)):
+            return False
+        return all(_is_known(value) for value in part.values())
+    return all(_is_known(value) for value in part) if isinstance(part, list | tuple) else True
+
+
+def _without_seeds(part: Any) -> Any:
+    """The part without what only decides on initial values of variables."""
+    if isinstance(part, dict):
+        return {
+            key: _without_seeds(value)
+            for key, value in part.items()
+            if key != "seed" and not key.endswith("initializer")
+        }
+    return [_without_seeds(value) for value in part] if isinstance(part, list | tuple) else part
+
+
+def _loss_state(loss: Any) -> Any:
+    """All that a loss, or a nest of losses, depends on: the config of some leaves out a number.
+
+    Raises TypeError if it is, or holds, anything but what is Keras' own.
+    """
+    if isinstance(loss, dict):
+        return {key: _loss_state(value) for key, value in loss.items()}
+    if isinstance(loss, list | tuple):
+        return [_loss_state(value) for value in loss]
+    if loss is None or isinstance(loss, str | int | float):
+        return loss
+    known = loss if isinstance(loss, type) or callable(loss) and hasattr(loss, "__name__") else type(loss)
+    if not known.__module__.startswith("keras."):
+        raise TypeError(f"{loss!r}: not of Keras")
+    name = f"{known.__module__}.{known.__qualname__}"
+    return name if known is loss else [name, _loss_state(vars(loss))]

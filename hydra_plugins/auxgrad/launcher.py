@@ -1,0 +1,99 @@
+"""What the launchers have in common: from overrides to configs, from outcomes to what Hydra takes back."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_class
+from omegaconf import DictConfig, open_dict
+
+from auxgrad.config.composing import validate
+from auxgrad.config.overrides import quote_values
+from auxgrad.errors import ConfigError
+
+if TYPE_CHECKING:
+    from auxgrad.runs.result import Outcome
+    from auxgrad.sweeps.executor import Executor
+    from auxgrad.sweeps.worker import Job
+
+
+class AuxgradLauncher(Launcher):
+    """A launcher that hands typed configs to an executor. The grid sweeper uses the executor itself."""
+
+    executor: Executor
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self._config, self._loader = config, hydra_context.config_loader
+        for name, callback in config.hydra.callbacks.items():
+            kind = get_class(callback._target_)
+            if kind.on_job_start != Callback.on_job_start or kind.on_job_end != Callback.on_job_end:
+                raise ConfigError(
+                    f"hydra.callbacks.{name}: auxgrad's launchers call none at the start or end of a job"
+                )
+        self.executor = self.make_executor()
+
+    @abstractmethod
+    def make_executor(self) -> Executor:
+        """Return what executes the jobs."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """For sweepers of others: every job's best validation loss, or its error."""
+        composed = [
+            self._loader.load_sweep_config(self._config, quote_values(overrides))
+            for overrides in job_overrides
+        ]
+        jobs = {n: _job(each, n) for n, each in enumerate(composed, initial_job_idx)}
+        outcomes = self.executor.run(jobs)
+        return [
+            _returned(outcomes.get(number), list(overrides))
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
+
+
+def _job(composed: DictConfig, number: int) -> Job:
+    from auxgrad.sweeps.worker import Job
+
+    with open_dict(composed.hydra.job):
+        composed.hydra.job.num = composed.hydra.job.id = number
+    sweep = composed.hydra.sweep
+    return Job(validate(composed).normalise(), Path(sweep.dir, sweep.subdir))
+
+
+def _returned(outcome: Outcome | None, overrides: list[str]) -> JobReturn:
+    from auxgrad.runs.result import Result
+
+    done = JobReturn(overrides=overrides, working_dir=outcome.folder if outcome else None)
+    if isinstance(outcome, Result):
+        done.return_value, done.status = outcome.best_val_loss, JobStatus.COMPLETED
+    else:
+        error = RuntimeError(outcome.error if outcome else "was not started")
+        done.return_value, done.status = error, JobStatus.FAILED
+    return done
+
+
+def require(launcher: str, package: str, extra: str) -> None:
+    """Raise ConfigError unless a package is installed."""
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"hydra/launcher={launcher}: the package {package} is not installed; "
+            f"the extra auxgrad[{extra}] has it"
+        )
+
+
+def plain(node: Any) -> Any:
+    """Return a node of a config as Python's own dict or list."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -1,0 +1,347 @@
+"""`python -m auxgrad.report` on real stores: of a real sweep, and of runs made for the case."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL
+from mlflow import MlflowClient
+
+from auxgrad.config import compose
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.errors import AuxgradError
+from auxgrad.record import database
+from auxgrad.record.opening import open_store
+from auxgrad.record.stored import IDENTITY
+from auxgrad.record.writing import Dataset
+from auxgrad.report import Request, make
+from auxgrad.reports.csv_files import read_runs
+
+LISTED = {
+    "runs.csv",
+    "table.csv",
+    "table.md",
+    "significance.csv",
+    "report.md",
+    *(f"{name}.{kind}" for name in ("test_loss", "losses", "censoring") for kind in ("png", "svg")),
+}
+
+
+def report(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "auxgrad.report", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open() as text:
+        return list(csv.DictReader(text))
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, corpus, cache) -> Path:
+    """A folder with the store of a sweep: 7 settings, 2 seeds."""
+    folder = tmp_path_factory.mktemp("swept")
+    small = ["data=aclimdb", f"data.path={corpus}", f"data.cache_dir={cache}", *SMALL]
+    sweep = ["mode=SingleTask,Multitask,Projection", "lam=1,10", "alpha=0.01,1", "seed=range(2)"]
+    command = [sys.executable, "-m", "auxgrad.train", "--multirun", *sweep, *small]
+    done = subprocess.run(
+        [*command, "hydra.launcher.workers=1"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for line in ("see it    python -m auxgrad.ui", "report    python -m auxgrad.report"):
+        assert f"{line} tracking.uri=sqlite:///{folder}/mlflow.db\n" in done.stdout
+    return folder
+
+
+def test_a_sweep_becomes_a_report(swept):
+    done = report("--compare", "figure7", cwd=swept)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "runs      14 finished runs in 7 settings, 2 seeds" in done.stdout
+    assert "compare   figure7: " in done.stdout
+    folder = swept / re.search(r"report +(.*)/report.md", done.stdout)[1]
+    assert {file.name for file in folder.iterdir()} == LISTED | {"comparison.csv"}
+
+    client = MlflowClient(f"sqlite:///{swept}/mlflow.db")
+    experiment = client.get_experiment_by_name("auxgrad")
+    recorded = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
+    written = rows(folder / "runs.csv")
+    assert {row["run_id"] for row in written} == recorded.keys()
+    for row in written:
+        run = recorded[row["run_id"]]
+        for name in ("mode", "alpha", "lam", "overall", "seed", "data"):
+            assert row[name] == run.data.params[name]
+        assert float(row["loss"]) == run.data.metrics["test_loss"]
+        assert float(row["best_val_loss"]) == run.data.metrics["best_val_loss"]
+        assert row["changes"].startswith("data.num_words=60 problem.hidden=[8,8]")
+
+    table = rows(folder / "table.csv")
+    assert [row["mode"] for row in table] == ["SingleTask"] + ["Multitask"] * 2 + ["Projection"] * 4
+    for row in table:
+        knobs = {name: row[name] for name in ("mode", "alpha", "lam")}
+        losses = [float(each["loss"]) for each in written if knobs.items() <= each.items()]
+        assert (len(losses), row["runs"]) == (2, "2")
+        assert float(row["test_loss_mean"]) == pytest.approx(np.mean(losses), rel=1e-5)
+        assert float(row["test_loss_std"]) == pytest.approx(np.std(losses, ddof=1), rel=1e-4)
+    assert sum(row["best"] == "true" for row in table) == 3
+    assert len(rows(folder / "significance.csv")) == 3
+    assert len(rows(folder / "comparison.csv")) == 7
+
+    text = (folder / "report.md").read_text()
+    assert "Only in figure7 (12): " in text
+    assert "## What is missing\n\nNothing." in text
+    assert "nan" not in text.lower()
+    for name in re.findall(r"\]\((.*?)\)", text):
+        assert (folder / name).exists()
+    for file in folder.glob("*.svg"):
+        assert "<svg" in file.read_text()
+    for file in folder.glob("*.png"):
+        assert file.read_bytes().startswith(b"\x89PNG")
+
+    reports = client.get_experiment_by_name("auxgrad-reports")
+    [run] = client.search_runs([reports.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"runs": 14, "settings": 7}
+    stored = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert stored == {file.name for file in folder.iterdir()}
+
+
+def test_the_same_report_twice_is_the_same_and_writes_nothing_over(swept, monkeypatch):
+    monkeypatch.chdir(swept)
+    first, second = make(Request.of(["mode=SingleTask"])), make(Request.of(["mode=SingleTask"]))
+    assert first != second
+    for file in first.iterdir():
+        assert file.read_bytes() == (second / file.name).read_bytes()
+
+
+def test_a_report_is_read_back(swept, monkeypatch):
+    monkeypatch.chdir(swept)
+    ours = make(Request.of(["--output", "ours"]))
+    again = make(Request.of(["--runs", "ours/runs.csv", "--compare", "ours/table.csv"]))
+    assert (again / "table.csv").read_text() == (ours / "table.csv").read_text()
+    assert (again / "significance.csv").read_text() == (ours / "significance.csv").read_text()
+    compared = rows(again / "comparison.csv")
+    assert len(compared) == 7
+    assert all(row["agrees"] == "true" for row in compared)
+    assert max(abs(float(row["difference"])) for row in compared) < 1e-6
+    assert "No curves" in (again / "report.md").read_text()
+    by_runs = make(Request.of(["--runs", "ours/runs.csv", "--compare", "ours/runs.csv"]))
+    assert rows(by_runs / "comparison.csv")[0]["published_runs"] == "2"
+
+
+def test_curves_are_read_as_mlflow_has_them(swept, monkeypatch):
+    monkeypatch.chdir(swept)
+    store = open_store(compose([]).tracking, create=False)
+    run_ids = [run.run_id for run in store.runs()]
+    for metric in ("train_loss", "val_loss", "cosine/overall", "nothing"):
+        expected = {}
+        for run_id in run_ids:
+            points = store.client.get_metric_history(run_id, metric)
+            if points:
+                expected[run_id] = {point.step: point.value for point in points}
+        monkeypatch.setattr(database, "MOST_VARIABLES", 5)
+        assert store.histories(run_ids, metric) == expected
+
+
+def make_run(store, loss, *overrides, status="FINISHED", fingerprint="f" * 64):
+    """Write a run with as little on record as a report needs, into a real store."""
+    identity = compose(overrides).identity(fingerprint)
+    record = store.start_run(identity, {}, Dataset("d", "0" * 64, "{}", "{}"))
+    if loss is not None:
+        record.metric("test_loss", loss, 0)
+        record.flush()
+    record.end(status)
+
+
+@pytest.fixture
+def store(in_tmp):
+    return open_store(TrackingConfig())
+
+
+def test_means_are_over_all_runs(store):
+    losses = np.random.default_rng(0).uniform(0.2, 0.4, 11)
+    for seed, loss in enumerate(losses):
+        make_run(store, loss, "mode=SingleTask", f"seed={seed}")
+    [row] = rows(make(Request.of([])) / "table.csv")
+    assert row["runs"] == "11"
+    assert float(row["test_loss_mean"]) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_failures_divergence_and_missing_seeds_are_marked(store, capsys):
+    for seed in range(3):
+        make_run(store, 0.3 + seed / 100, "mode=SingleTask", f"seed={seed}")
+        make_run(store, None, "mode=Multitask", "lam=3", f"seed={seed}", status="FAILED")
+    make_run(store, float("nan"), "lam=100", "seed=0")
+    make_run(store, float("inf"), "lam=100", "seed=1")
+    make_run(store, 0.35, "lam=100", "seed=2")
+    make_run(store, 0.36, "lam=30", "seed=1")
+    folder = make(Request.of([]))
+    notes = {row["mode"] + row["lam"]: row["note"] for row in rows(folder / "table.csv")}
+    assert notes == {
+        "SingleTask0": "",
+        "Multitask3": "no finished run, 3 FAILED",
+        "Projection30": "2 seeds missing, one run: no interval",
+        "Projection100": "2 diverged, left out, one run: no interval",
+    }
+    out, text = capsys.readouterr().out, (folder / "report.md").read_text()
+    for line in (
+        "Multitask lam=3: FAILED, seed 0-2.",
+        "Projection lam=30 alpha=0.01: no run with seed 0, 2.",
+        "Projection lam=100 alpha=0.01: 2 diverged, seed 0-1; left out of the mean.",
+    ):
+        assert f"* {line}\n" in text
+        assert f"missing   {line}\n" in out
+    for name in ("report.md", "table.md", "table.csv", "significance.csv"):
+        assert not re.search(r"\b(nan|inf)\b", (folder / name).read_text()), name
+
+
+def test_one_seed(store, capsys):
+    make_run(store, 0.3, "mode=SingleTask")
+    make_run(store, 0.4, "mode=Multitask", "lam=3")
+    folder = make(Request.of(["--compare", "figure7"]))
+    out = capsys.readouterr().out
+    assert "SingleTask       0.3000 (one run: no interval)" in out
+    assert "0 of 0 settings agree within 95 %. Of 2 it cannot be told: one run only." in out
+    text = (folder / "report.md").read_text()
+    assert "Nothing to test: it takes two modes with two finished runs each." in text
+    assert "one run: cannot be told" in text
+    assert "nan" not in text.lower()
+
+
+def test_data_and_networks_are_not_mixed(store):
+    make_run(store, 0.3, "mode=SingleTask")
+    make_run(store, 0.9, "mode=SingleTask", "problem.hidden=[8]")
+    folder = make(Request.of([]))
+    assert {each.name for each in folder.iterdir()} == {
+        "data=imdb25k",
+        "data=imdb25k_problem.hidden=[8]",
+    }
+    for part, mean in (("data=imdb25k", "0.3"), ("data=imdb25k_problem.hidden=[8]", "0.9")):
+        [row] = rows(folder / part / "table.csv")
+        assert row["test_loss_mean"] == mean
+    only = make(Request.of(["problem.hidden=[8]", "--output", "only"]))
+    assert (only / "table.csv").exists()
+
+
+def test_data_with_failed_runs_only_is_named(store, capsys):
+    make_run(store, 0.3, "mode=SingleTask")
+    make_run(store, None, "mode=SingleTask", "problem.hidden=[8]", status="FAILED")
+    folder = make(Request.of([]))
+    assert (folder / "table.csv").exists()
+    expected = "missing   data=imdb25k problem.hidden=[8]: nothing to report; there are 1 FAILED\n"
+    assert expected in capsys.readouterr().out
+
+
+def test_the_title_of_a_study_can_be_a_folder(store):
+    """What an option's value holds is never taken for a part of the name."""
+    make_run(store, 0.3, "mode=SingleTask")
+    make_run(store, 0.9, "mode=SingleTask", "problem.hidden=[8,8]", "data.num_words=60")
+    folder = make(Request.of([]))
+    part = folder / "data=imdb25k_data.num_words=60_problem.hidden=[8,8]"
+    assert (
+        (part / "report.md")
+        .read_text()
+        .startswith("# Test loss, data=imdb25k data.num_words=60 problem.hidden=[8,8]\n")
+    )
+    [row] = rows(part / "runs.csv")
+    assert row["changes"] == "data.num_words=60 problem.hidden=[8,8]"
+
+
+def test_what_was_left_out_is_said(store, capsys):
+    for seed in range(2):
+        make_run(store, 0.9, "mode=SingleTask", f"seed={seed}", fingerprint="e" * 64)
+        make_run(store, 0.3, "mode=SingleTask", f"seed={seed}")
+    outdate(store, seed=1)
+    [row] = rows(make(Request.of([])) / "table.csv")
+    assert (row["runs"], row["test_loss_mean"]) == ("1", "0.3")
+    out = capsys.readouterr().out
+    for line in (
+        "Left out: 1 finished, on other data or by another method than the newest.",
+        "Left out: 2 runs of auxgrad 0.1.0, which recorded no identity; run them again.",
+    ):
+        assert f"missing   {line}\n" in out
+
+
+def test_nothing_but_runs_of_auxgrad_0_1_0(store):
+    make_run(store, 0.3, "mode=SingleTask")
+    outdate(store, seed=0)
+    with pytest.raises(AuxgradError, match=r"left out: 1 run of auxgrad 0\.1\.0, which recorded no ide"):
+        make(Request.of([]))
+
+
+def outdate(store, seed: int) -> None:
+    """Take the identity from the runs of a seed: auxgrad 0.1.0 recorded none."""
+    for run in store.runs():
+        if run.params["seed"] == str(seed):
+            store.client.delete_tag(run.run_id, IDENTITY)
+
+
+def test_another_experiment(in_tmp):
+    make_run(open_store(TrackingConfig(experiment="other")), 0.3, "mode=SingleTask")
+    folder = make(Request.of(["tracking.experiment=other"]))
+    assert folder == Path("reports/other")
+    with pytest.raises(AuxgradError, match=r"tracking\.experiment=auxgrad: is not in .* there are Def"):
+        make(Request.of([]))
+
+
+def test_nothing_finished(store):
+    with pytest.raises(AuxgradError, match="experiment=auxgrad: has no runs in sqlite"):
+        make(Request.of([]))
+    make_run(store, None, "mode=SingleTask", status="KILLED")
+    with pytest.raises(AuxgradError, match="no finished run with a test loss; there are 1 KILLED"):
+        make(Request.of([]))
+    assert not Path("reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "there is no such store; a run of auxgrad.train creates it"),
+        (["moed=SingleTask"], "moed=SingleTask: unknown filter; must be one of mode, lam"),
+        (["SingleTask"], "SingleTask: must be key=value"),
+        (["tracking.urk=3"], "tracking.urk=3: unknown key; must be one of tracking.uri"),
+        (
+            ["--compare", "figure8"],
+            "--compare=figure8: no such file; must be a CSV file, or one of figure7",
+        ),
+        (
+            ["--compare", "short.csv"],
+            "short.csv: column alpha, lam, test_loss_mean, test_loss_std, runs is",
+        ),
+        (["--runs", "short.csv"], "short.csv: column alpha, lam, loss is missing; needed are mode"),
+        (
+            ["--runs", "short.csv", "lam=3"],
+            "lam=3: chooses from a store; cannot be combined with --runs",
+        ),
+        (["--output", "there"], "--output=there: is there already; must be a new folder"),
+    ],
+)
+def test_wrong_input(tmp_path, arguments, line):
+    (tmp_path / "short.csv").write_text("mode,overall\nSingleTask,false\n")
+    (tmp_path / "there").mkdir()
+    done = report(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("auxgrad: ")
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["short.csv", "there"]
+
+
+@pytest.mark.long
+def test_three_thousand_runs(store):
+    """None is left out for their number."""
+    losses = np.random.default_rng(0).uniform(0.2, 0.4, (30, 100))
+    for lam in range(30):
+        for seed in range(100):
+            make_run(store, losses[lam, seed], "mode=Multitask", f"lam={lam + 1}", f"seed={seed}")
+    table = rows(make(Request.of([])) / "table.csv")
+    means = [float(row["test_loss_mean"]) for row in table]
+    assert means == pytest.approx(losses.mean(axis=1), rel=1e-5)
+    assert {row["runs"] for row in table} == {"100"}
+    assert len(read_runs(Path("reports/auxgrad/runs.csv"))) == 3000

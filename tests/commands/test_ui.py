@@ -1,0 +1,209 @@
+"""`python -m auxgrad.ui`: starts, links, ends with all its children."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import auxgrad_ui, links, mlflow_ui
+
+from auxgrad.config import Identity, compose
+from auxgrad.record import view
+from auxgrad.record.links import (
+    DEFAULT_EXPERIMENT,
+    artifacts_url,
+    charts_url,
+    command,
+    run_url,
+    table_url,
+    ui_command,
+)
+from auxgrad.record.opening import open_store
+from auxgrad.record.store import SETTINGS, Store
+from auxgrad.record.writing import Dataset
+
+COMMAND = [sys.executable, "-m", "auxgrad.ui"]
+
+
+@pytest.fixture
+def store(in_tmp) -> Store:
+    """A store with one run that has a curve."""
+    store = open_store(compose([]).tracking)
+    identity = Identity(
+        mode="SingleTask",
+        lam=0.0,
+        alpha=1.0,
+        overall=False,
+        seed=0,
+        problem={"name": "reviews"},
+        data={"name": "imdb25k", "fingerprint": "f"},
+    )
+    writer = store.start_run(identity, {}, Dataset("d", "0" * 64, "{}", "{}"))
+    writer.metric("val_loss", 0.5, 1)
+    writer.metric("val_loss", float("nan"), 2)
+    writer.flush()
+    writer.end("FINISHED")
+    return store
+
+
+def is_served(url: str) -> bool:
+    base = url.partition("/#")[0]
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/health", timeout=10) as answer:
+        return answer.read() == b"OK"
+    return False
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_it_serves_until_it_is_stopped_with_all_its_children(store, number, status):
+    with auxgrad_ui() as (process, found):
+        url = found["charts"]
+        assert is_served(url)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert family
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == status
+        assert err == ""
+        assert ("stopped" in out) == (status == 0)
+        assert not [member for member in family if member.is_running()]
+        assert not is_served(url)
+
+
+def test_links_lead_to_the_experiment_and_to_the_means(store):
+    with auxgrad_ui() as (_, found):
+        pass
+    assert set(found) == {"charts", "table"}
+    assert f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning" in found["charts"]
+    settings = store.sibling(SETTINGS)
+    port = free_port()
+    with auxgrad_ui("--port", str(port)) as (_, found):
+        pass
+    assert found["means"].startswith(f"http://127.0.0.1:{port}/")
+    assert f"/#/experiments/{settings.experiment_id}/runs?" in found["means"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_at_once_and_a_port_that_is_taken(store):
+    with auxgrad_ui() as (_, first), auxgrad_ui() as (_, second):
+        one, two = first["charts"], second["charts"]
+        assert is_served(one)
+        assert is_served(two)
+        assert one != two
+        taken = one.split(":")[2].partition("/")[0]
+        done = subprocess.run([*COMMAND, "--port", taken], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr == f"auxgrad: --port={taken}: is taken; must be a free port\n"
+
+
+def test_open(store, tmp_path):
+    script = tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    script.chmod(0o755)
+    with auxgrad_ui("--open", BROWSER=str(script)) as (_, found):
+        assert (tmp_path / "opened").read_text().strip() == found["charts"]
+
+
+def test_of_a_server_only_the_link_and_curves_through_it(store, tmp_path):
+    with mlflow_ui(["server", "--backend-store-uri", store.uri], tmp_path) as url:
+        done = subprocess.run([*COMMAND, f"tracking.uri={url}"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert links(done.stdout)["charts"].startswith(
+            f"{url}/#/experiments/{store.experiment_id}/runs?"
+        )
+        remote = open_store(compose([f"tracking.uri={url}"]).tracking, create=False)
+        assert ui_command(remote) is None
+        assert charts_url(remote).startswith(f"{url}/#/experiments/{store.experiment_id}/runs?")
+        assert repr(remote.runs()) == repr(store.runs())  # In which nan equals nan.
+        [run] = remote.runs("FINISHED", store.runs()[0].identity.key)
+        assert repr(remote.run(run.run_id)) == repr(run)
+        assert remote.runs("RUNNING") == []
+        assert remote.finished_keys() == store.finished_keys() == {run.identity.key}
+        assert remote.count_outdated() == 0
+        run_ids = [run.run_id]
+        there, here = (each.histories(run_ids, "val_loss") for each in (remote, store))
+        assert str(there) == str(here) == str({run_ids[0]: {1: 0.5, 2: float("nan")}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            [],
+            "tracking.uri=sqlite:///{}/mlflow.db: there is no such store; a run of auxgrad.train",
+        ),
+        (
+            ["mode=SingleTask"],
+            "mode=SingleTask: unknown key; must be one of tracking.experiment, tracki",
+        ),
+        (["--port", "0"], "--port=0: must be a whole number from 1 to 65535"),
+    ],
+)
+def test_wrong_input(tmp_path, arguments, line):
+    done = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"auxgrad: {line.format(tmp_path)}")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links(store):
+    base = f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs"
+    assert ui_command(store) == f"python -m auxgrad.ui tracking.uri={store.uri}"
+    assert command(store.sibling(SETTINGS), "report") == (
+        f"python -m auxgrad.report tracking.uri={store.uri} tracking.experiment=auxgrad-settings"
+    )
+    assert run_url(store, "r") == f"{base}/r/model-metrics?workflowType=machine_learning"
+    assert artifacts_url(store, "r") == f"{base}/r/artifacts?workflowType=machine_learning"
+    assert charts_url(store) == f"{table_url(store)}&compareRunsMode=CHART"
+    assert table_url(store) == f"{base}?workflowType=machine_learning&viewStateShareKey=auxgrad"
+    assert table_url(store, "http://h:1").startswith("http://h:1/#/experiments/")
+
+
+def test_a_store_made_before_gets_the_view(store):
+    assert compose([]).tracking.experiment == DEFAULT_EXPERIMENT
+    store.client.set_experiment_tag(store.experiment_id, view.TAG, "{}")
+    again = open_store(compose([]).tracking)
+    tags = again.client.get_experiment(store.experiment_id).tags
+    shared = json.loads(tags[view.TAG])
+    assert shared["selectedColumns"] == [
+        *(f"params.`{name}`" for name in ("mode", "lam", "alpha", "overall", "seed")),
+        "metrics.`test_loss`",
+    ]
+    assert [chart["metricKey"] for chart in shared["compareRunCharts"]] == [
+        *("train_loss", "val_loss", "test_loss")
+    ]
+    assert len(tags[view.TAG]) < 5000  # As long as a tag may be.
+
+
+def test_curves_stay_quick_in_a_large_store(store: Store, in_tmp: Path):
+    """SQLite finds a curve by its run, not among all curves of that name."""
+    [run_id] = [run.run_id for run in store.runs()]
+    db = sqlite3.connect(in_tmp / "mlflow.db")
+    rows = [
+        ("val_loss", 0.1, step, each, step, 0)
+        for each in (run_id, *(f"{other:032d}" for other in range(50)))
+        for step in range(3, 100)
+    ]
+    db.executemany(
+        "insert into metrics (key, value, timestamp, run_uuid, step, is_nan) values (?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+    db.commit()
+    store.analyze()
+    plan = "explain query plan select * from metrics where run_uuid = ? and key = ?"
+    [(*_, how)] = sqlite3.connect(in_tmp / "mlflow.db").execute(plan, (run_id, "val_loss"))
+    assert "run_uuid=? AND key=?" in how

@@ -1,0 +1,199 @@
+"""Encoding and cache: layout, sources that agree, damage, many processes."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from conftest import together, write_corpus
+
+from auxgrad.config import compose
+from auxgrad.config.schema import DataConfig
+from auxgrad.errors import DataError
+from auxgrad.problems.reviews.corpus import load
+
+
+def aclimdb(path, cache_dir, num_words=60) -> DataConfig:
+    return DataConfig(name="aclimdb", path=path, cache_dir=cache_dir, num_words=num_words)
+
+
+def row(reviews, i):
+    return reviews.indices[reviews.indptr[i] : reviews.indptr[i + 1]].tolist()
+
+
+def test_layout_by_hand(tmp_path):
+    folder = tmp_path / "aclImdb"
+    texts = {
+        "train/pos": ["A b\tc, C!", "c c it's", "b <br />c"],
+        "train/neg": ["c b", "z", "`b`"],
+        "test/pos": ["a Q", "c"],
+        "test/neg": ["new WORDS", ""],
+    }
+    for part, contents in texts.items():
+        (folder / part).mkdir(parents=True)
+        for i, text in enumerate(contents):
+            (folder / part / f"{i}_1.txt").write_text(text)
+    (folder / "train" / "unsup").mkdir()
+    (folder / "train" / "unsup" / "0_0.txt").write_text("b " * 100)
+    reviews = load(aclimdb(folder, tmp_path / "cache", num_words=6))
+    # Training counts: c 6, b 4, then once each a, br, it's, z. Columns 4 and 5 are c and b.
+    # Files in order of their names: train/neg 0..2, train/pos 0..2, test/neg 0..1, test/pos 0..1.
+    assert [row(reviews, i) for i in range(10)] == [
+        [1, 4, 5],
+        [1, 2],
+        [1, 5],
+        [1, 2, 4, 5],
+        [1, 2, 4],
+        [1, 2, 4, 5],
+        [1, 2],
+        [1],
+        [1, 2],
+        [1, 4],
+    ]
+    assert reviews.labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
+    assert reviews.test.tolist() == [6, 7, 8, 9]
+    assert sorted([*reviews.train, *reviews.validation]) == list(range(6))
+
+
+def test_folder_and_archive_are_one_data_set(tmp_path, corpus):
+    archive = tmp_path / "corpus.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(corpus, arcname="aclImdb")
+    fingerprints = {load(aclimdb(path, tmp_path / "cache")).fingerprint for path in (corpus, archive)}
+    assert len(fingerprints) == 1
+    assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
+
+
+def test_cache_key_holds_all_that_matters(tmp_path, corpus):
+    folder = shutil.copytree(corpus, tmp_path / "aclImdb")
+    cache = tmp_path / "cache"
+    first = load(aclimdb(folder, cache))
+    assert load(aclimdb(folder, cache, num_words=61)).fingerprint != first.fingerprint
+    changed = folder / "train" / "pos" / "0_7.txt"
+    changed.write_text("entirely different")
+    assert load(aclimdb(folder, cache)).fingerprint != first.fingerprint
+
+
+def test_cached_without_pickle_and_encoded_once(tmp_path, corpus):
+    said = []
+    config = aclimdb(corpus, tmp_path)
+    first = load(config, said.append)
+    again = load(config, said.append)
+    assert len(said) == 1
+    [file] = tmp_path.glob("*.npz")
+    with np.load(file, allow_pickle=False) as stored:
+        assert all(stored[name].dtype != object for name in stored.files)
+    assert again.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(again.indices, first.indices)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied"])
+def test_a_damaged_cache_is_encoded_anew(tmp_path, corpus, damage):
+    config = aclimdb(corpus, tmp_path)
+    first = load(config)
+    [file] = tmp_path.glob("*.npz")
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        content.clear()
+    file.write_bytes(content)
+    said = []
+    assert load(config, said.append).fingerprint == first.fingerprint
+    assert len(said) == 1
+
+
+def test_many_processes_encode_once(tmp_path, corpus):
+    code = (
+        "from auxgrad.config.schema import DataConfig\n"
+        "from auxgrad.problems.reviews.corpus import load\n"
+        f"config = DataConfig(name='aclimdb', path={str(corpus)!r}, cache_dir={str(tmp_path / 'c')!r}, "
+        "num_words=60)\n"
+        "print(load(config, lambda line: print('encoding')).fingerprint)"
+    )
+    finished = together([[sys.executable, "-c", code]] * 6, tmp_path)
+    assert all(process.returncode == 0 for process in finished), [p.stderr for p in finished]
+    lines = [line for process in finished for line in process.stdout.splitlines()]
+    assert lines.count("encoding") == 1
+    assert len(set(lines)) == 2
+
+
+def test_truncated_archive(tmp_path, corpus):
+    archive = tmp_path / "corpus.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(write_corpus(tmp_path / "large", 300), arcname="aclImdb")
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"data\.path=.*corpus\.tar\.gz: not a whole \.tar\.gz archive"):
+        load(aclimdb(archive, tmp_path / "cache"))
+    assert not list((tmp_path / "cache").glob("*.npz"))
+    assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+def test_something_else_than_the_corpus(tmp_path):
+    (tmp_path / "train" / "pos").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"not the aclImdb corpus, it has no reviews in train/neg/"):
+        load(aclimdb(tmp_path, tmp_path / "cache"))
+    text = tmp_path / "text.txt"
+    text.write_text("no archive")
+    with pytest.raises(DataError, match=r"text\.txt: not a whole \.tar\.gz archive"):
+        load(aclimdb(text, tmp_path / "cache"))
+
+
+def test_cache_folder_that_cannot_be_written(corpus):
+    # /sys refuses even root.
+    with pytest.raises(
+        DataError, match=r"data\.cache_dir=/sys/auxgrad: cannot be written \(.+\); choose"
+    ):
+        load(aclimdb(corpus, "/sys/auxgrad"))
+
+
+def test_imdb25k_is_real(cache):
+    config = compose([f"data.cache_dir={cache}"]).data
+    reviews = load(config)
+    assert [len(part) for part in (reviews.train, reviews.validation, reviews.test)] == [
+        16000,
+        4000,
+        5000,
+    ]
+    assert len({*reviews.train, *reviews.validation, *reviews.test}) == 25000
+    assert len(reviews.indices) / len(reviews.labels) == pytest.approx(132, abs=1)
+    assert 0.49 < reviews.labels.mean() < 0.51
+    assert reviews.indices.max() == 9999
+    assert all(1 in row(reviews, i) for i in range(100))
+    # Fixed, or figures of different versions could not be compared.
+    assert reviews.fingerprint.startswith("464e1ee1")
+    said: list[str] = []
+    load(config, said.append)
+    assert said == []  # Not encoded again.
+
+
+class Trap:
+    def __reduce__(self):
+        return (print, ("TRAP",))
+
+
+def test_a_forged_keras_archive_is_never_unpickled(tmp_path):
+    """No network here, or a network: what lies in Keras' cache is checked before it is opened."""
+    forged = tmp_path / "keras" / "datasets" / "imdb.npz"
+    forged.parent.mkdir(parents=True)
+    np.savez(forged, x_train=np.array([Trap()], object))
+    assert b"TRAP" in forged.read_bytes()
+    assert pickle.loads(pickle.dumps(Trap())) is None
+    code = (
+        "import os; os.environ['http_proxy'] = os.environ['https_proxy'] = 'http://127.0.0.1:9'\n"
+        "from auxgrad.config import compose\nfrom auxgrad.problems.reviews.corpus import load\n"
+        f"load(compose(['data=imdb', 'data.cache_dir={tmp_path}']).data)"
+    )
+    command = ["env", f"KERAS_HOME={tmp_path / 'keras'}", sys.executable, "-c", code]
+    [process] = together([command], tmp_path)
+    assert process.returncode == 1
+    assert "TRAP" not in process.stdout
+    last = process.stderr.strip().splitlines()[-2:]
+    assert "data=imdb: could not be downloaded: URL fetch failure on https://" in last[0]
+    assert "data=imdb25k works without a download, and so does data=aclimdb data.path=..." in last[1]

@@ -1,0 +1,327 @@
+"""The store: which one, created by many at once, what is written and read, and what cannot be used."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import socket
+import sqlite3
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from conftest import together
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from auxgrad.config import Identity
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.errors import RunsElsewhere, TrackingError
+from auxgrad.record.opening import open_store, store_uri
+from auxgrad.record.remote import Server
+from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished
+from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY
+from auxgrad.record.writing import Dataset
+
+DATA = Dataset("d", "0" * 64, "{}", "{}")
+IT = Identity(
+    mode="Projection",
+    lam=1.0,
+    alpha=1.0,
+    overall=False,
+    seed=0,
+    problem={"name": "reviews", "hidden": [8, 8]},
+    data={"name": "imdb25k", "num_words": 60, "fingerprint": "f" * 64},
+)
+
+
+def tracking(uri=None, experiment="auxgrad") -> TrackingConfig:
+    return TrackingConfig(uri=uri, experiment=experiment)
+
+
+@pytest.fixture
+def store(in_tmp):
+    return open_store(tracking())
+
+
+def test_environment_then_key_then_working_directory(in_tmp, monkeypatch):
+    assert store_uri(tracking()) == f"sqlite:///{in_tmp}/mlflow.db"
+    assert store_uri(tracking("sqlite:///sub/runs.db")) == f"sqlite:///{in_tmp}/sub/runs.db"
+    assert store_uri(tracking("http://127.0.0.1:5000")) == "http://127.0.0.1:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/mlflow.db")
+    assert store_uri(tracking("http://127.0.0.1:5000")) == "sqlite:////elsewhere/mlflow.db"
+
+
+def test_artifacts_lie_beside_the_database(store, in_tmp):
+    experiment = store.client.get_experiment(store.experiment_id)
+    assert experiment.name == "auxgrad"
+    assert experiment.artifact_location == (in_tmp / "mlartifacts").as_uri()
+
+
+def test_eight_processes_meet_a_store_that_is_not_there(tmp_path):
+    code = (
+        "from auxgrad.config import Identity\n"
+        "from auxgrad.config.schema import TrackingConfig\n"
+        "from auxgrad.record.opening import open_store\n"
+        "from auxgrad.record.writing import Dataset\n"
+        "store = open_store(TrackingConfig(experiment='e'))\n"
+        f"identity = {IT!r}\n"
+        "run = store.start_run(identity, {}, Dataset('d', 'f' * 64, '{}', '{}'))\n"
+        "[run.metric('train_loss', i / 7, i) for i in range(50)]\n"
+        "run.flush()\n"
+        "run.end('FINISHED')"
+    )
+    finished = together([[sys.executable, "-c", code]] * 8, tmp_path)
+    assert [process.returncode for process in finished] == [0] * 8, finished[0].stderr
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    [experiment] = [e for e in client.search_experiments() if e.name == "e"]
+    runs = client.search_runs([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 8
+    for run in runs:
+        assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 50
+
+
+def test_what_a_run_brings_along(store):
+    run = store.start_run(IT, {"device": "CPU"}, DATA)
+    [found] = store.runs()
+    assert found == store.run(run.run_id)
+    assert found.status == "RUNNING"
+    assert found.params == IT.params
+    assert found.identity == IT
+    assert found.identity is found.identity  # Read once only.
+    assert not found.is_outdated
+    assert found.where.startswith(f"process {os.getpid()} on ")
+    assert json.loads(found.tags[IDENTITY])["problem"] == {"name": "reviews", "hidden": [8, 8]}
+    own = {RUN_KEY: IT.key, SETTING_KEY: IT.setting_key, "device": "CPU", "mlflow.runName": IT.name}
+    assert own.items() <= found.tags.items()
+    assert {"mlflow.user", "mlflow.source.name"} <= set(found.tags)
+    [used] = store.client.get_run(run.run_id).inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("d", "0" * 32)
+
+
+def test_an_identity_that_no_tag_holds(store):
+    long = replace(IT, problem={"name": "reviews", "hidden": [8] * 4000})
+    with pytest.raises(TrackingError, match=r"^run Projection.*12\d\d\d characters.* at most 8000$"):
+        store.start_run(long, {}, DATA, once=True)
+    assert store.runs() == []
+    just = replace(IT, problem={"name": "reviews", "text": "x" * (7900 - len(IT.to_json()))})
+    store.start_run(just, {}, DATA)
+    assert store.runs()[0].identity == just
+
+
+def test_an_identity_that_was_changed_by_hand(store):
+    run = store.start_run(IT, {}, DATA)
+    for text in ("{", "[]", '{"mode": "SingleTask"}'):
+        store.client.set_tag(run.run_id, IDENTITY, text)
+        with pytest.raises(
+            TrackingError, match=f"^run {run.run_id}: tag auxgrad.identity cannot be read"
+        ):
+            _ = store.run(run.run_id).identity
+
+
+def test_a_run_is_made_once(store):
+    def start(seed=0):
+        return store.start_run(replace(IT, seed=seed), {}, DATA, once=True)
+
+    first = start()
+    with pytest.raises(RunsElsewhere, match=f"process {os.getpid()} on "):
+        start()
+    start(1).end("FAILED")
+    first.end("KILLED")
+    second = start()
+    second.end("FINISHED")
+    with pytest.raises(AlreadyFinished, match=f"^finished already: run {second.run_id}$") as caught:
+        start()
+    assert caught.value.run == store.run(second.run_id)
+    again = pickle.loads(pickle.dumps(caught.value))  # It may come out of a worker.
+    assert again.run == caught.value.run
+    assert store.finished_keys() == {IT.key}
+    store.start_run(IT, {}, DATA).end("FINISHED")  # Without `once` nobody asks.
+
+
+def test_runs_of_the_first_version_do_not_count(store):
+    old = store.client.create_run(store.experiment_id, tags={RUN_KEY: "k", "setting": "x"}).info.run_id
+    assert store.count_outdated() == 0  # It goes on.
+    store.client.set_terminated(old, "FINISHED")
+    store.start_run(IT, {}, DATA).end("FINISHED")
+    store.client.set_terminated(store.start_derived("mean", {"mode": "x"}, {}).run_id, "FINISHED")
+    found = {run.run_id: run for run in store.runs()}
+    assert found[old].is_outdated
+    assert found[old].identity is None
+    assert sum(run.is_outdated for run in found.values()) == store.count_outdated() == 1
+    assert store.finished_keys() == {IT.key}
+
+
+def test_the_tables_say_what_the_client_says(store):
+    statuses = ("FINISHED", "RUNNING", "FINISHED", "FAILED", "KILLED", "FINISHED")
+    writers = []
+    for seed, status in enumerate(statuses):
+        writer = store.start_run(replace(IT, seed=seed), {"number": str(seed)}, DATA)
+        for step in range(4):
+            writer.metric("train_loss", seed + step / 7, step)
+        for name, value in (("nan", math.nan), ("inf", math.inf), ("minus", -math.inf), ("seven", 7.0)):
+            writer.metric(name, 1.0, 0)
+            writer.metric(name, value, 1)
+        writer.flush()
+        if status != "RUNNING":
+            writer.end(status)
+        writers.append(writer)
+    store.client.create_run(store.experiment_id)  # Bare.
+    # Two that began in the same millisecond, and one that began before all others.
+    with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as tables:
+        for writer, start in zip(writers[:3], (5, 5, 1), strict=True):
+            tables.execute("update runs set start_time = ? where run_uuid = ?", (start, writer.run_id))
+    tables.close()
+    store.sibling(SETTINGS).start_derived("elsewhere", {"mode": "x"}, {RUN_KEY: IT.key})
+    store.delete([writers[5].run_id])
+
+    client = Server(store.client, store.experiment_id)
+    assert len(store.runs()) == 6
+    for status in (None, "FINISHED", "RUNNING", "SCHEDULED"):
+        assert repr(store.runs(status)) == repr(client.runs(status))  # In which nan equals nan.
+    for key in (IT.key, replace(IT, seed=1).key, replace(IT, seed=5).key, "none"):
+        assert repr(store.runs(key=key)) == repr(client.runs(key=key))
+    assert store.finished_keys() == client.finished_keys() == {IT.key, replace(IT, seed=2).key}
+    assert store.count_outdated() == client.count_outdated() == 0
+    ids = [run.run_id for run in store.runs()]
+    for metric in ("train_loss", "nan", "inf", "minus", "none"):
+        # As text, sorted: the order of the runs is nobody's concern.
+        direct, asked = (
+            sorted(map(repr, each.histories(ids, metric).items())) for each in (store, client)
+        )
+        assert direct == asked
+
+
+def test_runs_that_bring_a_new_data_set_at_once(store):
+    """MLflow refuses all but one of them, in one of twenty tries or so."""
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(10):
+            data = Dataset("d", f"{number:032d}", "{}", "{}")
+            started = [pool.submit(store.start_run, IT, {}, data) for _ in range(8)]
+            ids = [each.result().run_id for each in started]
+            assert all(store.client.get_run(run_id).inputs.dataset_inputs for run_id in ids)
+
+
+def test_a_run_that_cannot_be_recorded_is_not_left_running(store):
+    with pytest.raises(MlflowException, match="500"):
+        store.start_run(IT, {}, replace(DATA, name="d" * 501))
+    assert [run.status for run in store.runs()] == ["FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_alive"),
+    [
+        ({}, True),
+        ({"worker.pid": "4194304"}, False),
+        ({"worker.started": "1.0"}, False),  # Its number has been given to another process.
+        ({"worker.boot": "before"}, False),
+        ({"worker.host": "elsewhere"}, True),
+        ({"worker.host": "elsewhere", "worker.heartbeat": "1000"}, False),
+    ],
+)
+def test_runs_of_dead_processes_are_marked(store, changed, is_alive):
+    writer = store.start_run(IT, {}, DATA)
+    for name, value in changed.items():
+        store.client.set_tag(writer.run_id, name, value)
+    assert store.mark_dead_runs() == (not is_alive)
+    [run] = store.runs()
+    assert run.status == ("RUNNING" if is_alive else "KILLED")
+
+
+def test_a_derived_run_is_no_run_of_a_dead_process(store):
+    reports = store.sibling(REPORTS)
+    reports.start_derived("report", {"runs": "3"}, {"sort": "report"})
+    assert reports.mark_dead_runs() == 0
+    [run] = reports.runs()
+    assert (run.status, run.params) == ("RUNNING", {"runs": "3"})
+    with pytest.raises(TrackingError, match="auxgrad-settings: is not in sqlite"):
+        store.sibling(SETTINGS, create=False)
+
+
+def test_more_metrics_than_one_call_takes(store):
+    writer = store.start_run(IT, {}, DATA)
+    for step in range(2500):
+        writer.metric("train_loss", float(step), step)
+    writer.flush()
+    writer.end("FINISHED")
+    history = store.client.get_metric_history(writer.run_id, "train_loss")
+    assert [point.value for point in history] == list(range(2500))
+    assert store.histories([writer.run_id], "train_loss") == {
+        writer.run_id: {step: float(step) for step in range(2500)}
+    }
+
+
+def test_a_long_run_gives_heartbeats(store, monkeypatch):
+    writer = store.start_run(IT, {}, DATA)
+    store.client.set_tag(writer.run_id, "worker.heartbeat", "1000")
+    writer.flush()
+    assert store.run(writer.run_id).tags["worker.heartbeat"] == "1000"  # Not yet due.
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    writer.flush_now_and_then()
+    assert time.time() - float(store.run(writer.run_id).tags["worker.heartbeat"]) < 10
+
+
+def test_artifacts(store, tmp_path):
+    """A text goes straight to where MLflow finds it, whatever the name of the folder."""
+    (tmp_path / "a b ü").mkdir()
+    for each in (store, open_store(tracking(f"sqlite:///{tmp_path}/a b ü/runs.db"))):
+        writer = each.start_run(IT, {}, DATA)
+        writer.text("mode: x\nü\n", "config.yaml")
+        writer.text("deep", "some/where.txt")
+        with writer.artifact("weights") as path:
+            path.write_text("w")
+        (tmp_path / "logs").mkdir(exist_ok=True)
+        (tmp_path / "logs" / "events").write_text("e")
+        writer.folder(tmp_path / "logs")
+        found = {file.path for file in each.client.list_artifacts(writer.run_id)}
+        assert found == {"config.yaml", "some", "weights", "events"}
+        for name, text in (("config.yaml", "mode: x\nü\n"), ("some/where.txt", "deep")):
+            file = each.client.download_artifacts(writer.run_id, name, str(tmp_path))
+            with open(file, encoding="utf-8") as lines:  # noqa: PTH123
+                assert lines.read() == text
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("uri", "line"),
+    [
+        ("http://127.0.0.1:{port}", "tracking.uri={uri}: no tracking server can be reached there"),
+        ("postgresql://u@127.0.0.1:{port}/x", "tracking.uri={uri}: no tracking server can be reached"),
+        ("sqlite:////sys/mlflow.db", "tracking.uri={uri}: cannot be written (Permission denied)"),
+        ("ftp://example.org", "tracking.uri={uri}: must be"),
+        ("somewhere", "tracking.uri={uri}: must be"),
+        ("http://", "tracking.uri={uri}: "),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_named_at_once(in_tmp, uri, line):
+    uri = uri.format(port=unused_port())
+    started = time.perf_counter()
+    with pytest.raises(TrackingError) as caught:
+        open_store(tracking(uri))
+    assert str(caught.value).startswith(line.format(uri=uri))
+    assert "\n" not in str(caught.value)
+    assert time.perf_counter() - started < 60  # MLflow by itself tries for minutes.
+
+
+def test_a_file_that_is_no_database(in_tmp):
+    (in_tmp / "mlflow.db").write_bytes(b"something else" * 1000)
+    with pytest.raises(TrackingError, match="cannot be used"):
+        open_store(tracking())
+    assert (in_tmp / "mlflow.db").read_bytes() == b"something else" * 1000
+
+
+def test_a_deleted_experiment(in_tmp):
+    store = open_store(tracking())
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(TrackingError, match=r"tracking\.experiment=auxgrad: was deleted .*restore -x 1"):
+        open_store(tracking())

@@ -1,0 +1,108 @@
+"""Tables, the best settings, tests between them, what is missing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from auxgrad.config.setting import Setting
+from auxgrad.reports import analysis
+from auxgrad.reports.runs import ReportedRun, RunSet, Study
+
+STUDY = Study.named("imdb25k")
+
+
+def setting(mode="Projection", lam=100.0, alpha=0.01, overall=False) -> Setting:
+    return Setting.of(mode, overall, alpha, lam)
+
+
+def runs(of, losses, seeds=None, val_losses=None) -> list[ReportedRun]:
+    return [
+        ReportedRun(of, seed, STUDY, loss=loss, best_val_loss=val_losses[i] if val_losses else None)
+        for i, (loss, seed) in enumerate(zip(losses, seeds or range(len(losses)), strict=True))
+    ]
+
+
+def test_rows_are_in_the_order_of_a_paper():
+    settings = [
+        setting("Orthogonal", 3.0, 1.0),
+        setting("Projection", 100.0, 0.01),
+        setting("Projection", 30.0, 1.0),
+        setting("Multitask", 30.0),
+        setting("Multitask", 3.0),
+        setting("SingleTask"),
+    ]
+    found = RunSet([run for each in settings for run in runs(each, [0.3])])
+    assert [row.setting.name for row in analysis.table(found)] == [
+        "SingleTask",
+        "Multitask lam=3",
+        "Multitask lam=30",
+        "Orthogonal lam=3 alpha=1",
+        "Projection lam=30 alpha=1",
+        "Projection lam=100 alpha=0.01",
+    ]
+
+
+def test_the_best_setting_is_chosen_by_validation_loss():
+    low_test, low_validation = setting(lam=30.0), setting(lam=100.0)
+    both = runs(low_test, [0.30, 0.31], val_losses=[0.33, 0.34])
+    both += runs(low_validation, [0.31, 0.32], val_losses=[0.32, 0.33])
+    rows = analysis.table(RunSet(both))
+    assert analysis.selection(rows) == "best_val_loss"
+    assert [row.setting for row in rows if row.best] == [low_validation]
+    assert analysis.best_of_families(rows) == [low_validation]
+
+    both += runs(setting(lam=3.0), [0.29])  # From elsewhere, without a validation loss.
+    rows = analysis.table(RunSet(both))
+    assert analysis.selection(rows) == "test_loss"
+    assert [row.setting.lam for row in rows if row.best] == [3.0]
+
+
+def test_what_diverged_is_no_part_of_a_mean_and_never_best():
+    own = runs(setting(), [0.1, math.nan, 1.797e308]) + runs(setting(lam=30.0), [0.5, 0.6])
+    first, second = analysis.table(RunSet(own))
+    assert (first.best, second.best) == (True, False)
+    assert second.diverged == 2
+    assert second.estimate.mean == 0.1
+
+
+def test_missing_seeds_and_holes():
+    full, short = runs(setting(), [0.3, 0.4, 0.5]), runs(setting("SingleTask"), [0.3], [1])
+    lost = ReportedRun(setting("Multitask", 3.0), 2, STUDY, "FAILED")
+    rows = analysis.table(RunSet([*full, *short, lost]))
+    assert [(row.setting.mode, row.missing_seeds) for row in rows] == [
+        ("SingleTask", (0, 2)),
+        ("Multitask", (0, 1, 2)),
+        ("Projection", ()),
+    ]
+    assert rows[1].estimate is None
+    assert analysis.holes(rows) == []
+    more = analysis.table(RunSet(full + runs(setting(lam=3.0, alpha=1.0), [0.3])))
+    assert [hole.name for hole in analysis.holes(more)] == [
+        "Projection lam=100 alpha=1",
+        "Projection lam=3 alpha=0.01",
+    ]
+
+
+def test_pairs_where_seeds_are_common_and_says_so():
+    single = runs(setting("SingleTask"), [0.30, 0.31, 0.32, 0.33], range(4))
+    shared = runs(setting(), [0.31, 0.32, 0.33, 0.35], [1, 2, 3, 4])
+    [test] = analysis.significance(analysis.table(RunSet(single + shared)))
+    assert (test.paired, test.sizes) == (True, (3, 3))
+    assert test.difference.mean == pytest.approx(0)  # Over seeds 1, 2 and 3.
+
+    other = runs(setting(), [0.31, 0.32, 0.33], [3, 4, 5])
+    [test] = analysis.significance(analysis.table(RunSet(single + other)))
+    assert (test.paired, test.sizes) == (False, (4, 3))
+
+    unknown = [ReportedRun(setting(), None, STUDY, loss=loss) for loss in (0.31, 0.32)]
+    [test] = analysis.significance(analysis.table(RunSet(single + unknown)))
+    assert (test.paired, test.sizes) == (False, (4, 2))
+
+
+def test_every_pair_of_modes_is_tested_once():
+    modes = ("SingleTask", "Multitask", "Projection", "Orthogonal")
+    all_of_them = [run for mode in modes for run in runs(setting(mode), [0.3, 0.32, 0.31])]
+    tests = analysis.significance(analysis.table(RunSet(all_of_them)))
+    assert len({frozenset((test.a.mode, test.b.mode)) for test in tests}) == len(tests) == 6

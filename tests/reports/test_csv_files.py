@@ -1,0 +1,123 @@
+"""CSV files of runs and of published results: read back, read from elsewhere, refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from auxgrad.config.setting import Setting
+from auxgrad.errors import ReportError
+from auxgrad.reports.csv_files import COLUMNS, read_published, read_runs, write_runs
+from auxgrad.reports.runs import ReportedRun, Study
+
+
+def test_a_file_is_read_back_as_it_was(tmp_path):
+    own = [
+        ReportedRun(
+            setting=Setting("SingleTask", False, 1.0, 0.0),
+            seed=3,
+            study=Study.named("aclimdb"),
+            loss=0.1 + 0.2,
+            epochs=7.0,
+            seconds=1.5,
+            run_id="id",
+            best_val_loss=0.25,
+        ),
+        ReportedRun(
+            setting=Setting("Orthogonal", True, 0.01, 42.5),
+            seed=None,
+            study=Study.named("x", "problem.hidden=[8,8]"),
+            loss=math.inf,
+        ),
+    ]
+    write_runs(tmp_path / "runs.csv", own)
+    header = (tmp_path / "runs.csv").read_text().splitlines()[0]
+    assert header.startswith("run,mode,overall,alpha,lam,loss,seed,data,epochs,seconds,run_id")
+    assert header == ",".join(COLUMNS)
+    assert read_runs(tmp_path / "runs.csv") == own
+
+
+def test_a_file_from_elsewhere(tmp_path):
+    (tmp_path / "runs.csv").write_text("run,mode,overall,alpha,lam,loss\n0,Multitask,True,0.01,3,0.5\n")
+    [run] = read_runs(tmp_path / "runs.csv")
+    assert run.setting == Setting("Multitask", False, 1.0, 3.0)  # What the mode uses.
+    assert run.seed is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "",
+            "column mode, overall, alpha, lam, loss is missing; needed are mode, overall, alpha, lam, ",
+        ),
+        ("mode,overall,alpha,lam\n", "column loss is missing"),
+        ("mode,overall,alpha,lam,loss\n", "has a header, but no rows"),
+        ("mode,overall,alpha,lam,loss\nOthers,false,1,1,0.5\n", "line 2: mode=Others must be one of"),
+        ("mode,overall,alpha,lam,loss\nMultitask,no,1,1,0.5\n", "line 2: overall=no must be true or"),
+        (
+            "mode,overall,alpha,lam,loss\nMultitask,false,0,1,0.5\n",
+            "line 2: alpha=0 must be a number in",
+        ),
+        ("mode,overall,alpha,lam,loss\nMultitask,false,1,-1,0.5\n", "line 2: lam=-1 must be a finite"),
+        ("mode,overall,alpha,lam,loss\nMultitask,false,1,nan,0.5\n", "line 2: lam=nan must be a finite"),
+        ("mode,overall,alpha,lam,loss\nMultitask,false,1,1,low\n", "line 2: loss=low must be a number"),
+        (
+            "mode,overall,alpha,lam,loss,seed\nMultitask,false,1,1,1,a\n",
+            "line 2: seed=a must be empty or",
+        ),
+        (
+            "mode,overall,alpha,lam,loss,seed\nMultitask,false,1,1,1,0\nMultitask,false,1,1,1,0\n",
+            "line 3: seed=0 of Multitask lam=1 is in line 2 already",
+        ),
+    ],
+)
+def test_wrong_files(tmp_path, text, line):
+    (tmp_path / "runs.csv").write_text(text)
+    with pytest.raises(ReportError) as caught:
+        read_runs(tmp_path / "runs.csv")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff\xfe")
+    for file in (tmp_path / "none.csv", tmp_path, tmp_path / "picture.csv"):
+        with pytest.raises(ReportError, match="cannot be read"):
+            read_runs(file)
+
+
+def test_figure7_comes_with_the_package():
+    published = read_published("figure7")
+    assert len(published) == 19
+    best = published[Setting("Projection", False, 0.01, 100.0)]
+    assert (best.mean, best.std, best.n) == (0.29743, 0.00631, 50)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("mode,alpha,lam\n", "column overall, test_loss_mean, test_loss_std, runs is missing"),
+        (
+            "mode,overall,alpha,lam,test_loss_mean,test_loss_std,runs\nSingleTask,false,1,0,0.3,,9\n",
+            "line 2: test_loss_std= must be a number",
+        ),
+        (
+            "mode,overall,alpha,lam,test_loss_mean,test_loss_std,runs\nSingleTask,false,1,0,0.3,0.1,0\n",
+            "line 2: runs=0 must be a whole number >= 1",
+        ),
+        (
+            "mode,overall,alpha,lam,test_loss_mean,test_loss_std,runs\n"
+            "SingleTask,false,1,0,0.3,0.1,9\nSingleTask,false,0.01,3,0.3,0.1,9\n",
+            "line 3: lam=3 of SingleTask is there twice",
+        ),
+    ],
+)
+def test_wrong_published_files(tmp_path, text, line):
+    file = tmp_path / "published.csv"
+    file.write_text(text)
+    with pytest.raises(ReportError) as caught:
+        read_published(str(file))
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,199 @@
+"""Which runs of a store a report is made of."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from auxgrad.config.identity import Identity
+from auxgrad.config.setting import Setting
+from auxgrad.errors import ReportError
+from auxgrad.record.stored import IDENTITY, RUN_KEY, StoredRun
+from auxgrad.reports.runs import ReportedRun, Study, check_filters, from_store
+
+PROBLEM = {
+    "name": "reviews",
+    "hidden": [512, 512],
+    "learning_rate": 0.001,
+    "batch_size": 512,
+    "epochs": 200,
+    "patience": 5,
+    "tf32": False,
+}
+DATA = {"name": "imdb25k", "num_words": 10000, "fingerprint": "f" * 64}
+
+
+def run(run_id="r", status="FINISHED", loss=0.3, problem=(), data=(), method=2, **knobs) -> StoredRun:
+    knobs = {"mode": "Projection", "lam": 100.0, "alpha": 0.01, "overall": False, "seed": 0, **knobs}
+    identity = Identity(
+        **knobs, problem={**PROBLEM, **dict(problem)}, data={**DATA, **dict(data)}, method=method
+    )
+    metrics = {} if loss is None else {"test_loss": loss, "best_val_loss": 0.4, "epochs": 9.0}
+    tags = {IDENTITY: identity.to_json(), RUN_KEY: identity.key}
+    return StoredRun(run_id, status, identity.params, metrics, tags)
+
+
+def another_programs(run_id="x", loss=0.5, **params) -> StoredRun:
+    knobs = {"mode": "Multitask", "lam": "3", "alpha": "1", "overall": "False", "seed": "7"}
+    return StoredRun(run_id, "FINISHED", {**knobs, **params}, {"test_loss": loss}, {})
+
+
+def run_ids(stored, **filters) -> list[str]:
+    found = from_store(stored, {key.replace("__", "."): values for key, values in filters.items()})
+    return sorted(each.run_id for each in found.finished)
+
+
+def test_what_a_report_knows_of_a_run():
+    [found] = from_store([run(problem={"hidden": [8]})], {}).runs
+    assert found.setting == Setting("Projection", False, 0.01, 100.0)
+    assert (found.seed, found.status, found.loss, found.run_id) == (0, "FINISHED", 0.3, "r")
+    assert (found.best_val_loss, found.epochs, found.seconds) == (0.4, 9.0, None)
+    assert (found.study.data, found.study.changes) == ("imdb25k", "problem.hidden=[8]")
+    assert found.study.title == "data=imdb25k problem.hidden=[8]"
+    assert found.is_finished
+    assert not found.diverged
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, 1.797e308])
+def test_a_loss_that_is_no_finite_number_diverged(loss):
+    assert ReportedRun(Setting("SingleTask", False, 1.0, 0.0), 0, Study.named("x"), loss=loss).diverged
+
+
+def test_each_run_once_and_the_newest_counts():
+    found = from_store([run("new", loss=0.2), run("old", loss=0.9)], {})
+    assert [each.run_id for each in found.runs] == ["new"]
+    assert found.notes == ["Left out: 1 finished, of which there are newer ones."]
+
+
+def test_a_failed_attempt_does_not_hide_a_finished_one():
+    found = from_store([run("again", "FAILED", loss=None), run("before")], {})
+    assert [each.run_id for each in found.finished] == ["before"]
+    assert found.unfinished == []
+
+
+def test_of_failed_attempts_the_latest_counts():
+    found = from_store([run("b", "KILLED", loss=None), run("a", "FAILED", loss=None)], {})
+    assert found.finished == []
+    assert [(left.run_id, left.status) for left in found.unfinished] == [("b", "KILLED")]
+
+
+def test_finished_without_a_test_loss_is_not_finished():
+    [left] = from_store([run(loss=None)], {}).unfinished
+    assert left.status == "without a test loss"
+
+
+@pytest.mark.parametrize("before", [{"data": {"fingerprint": "e" * 64}}, {"method": 1}])
+def test_runs_on_other_data_or_by_another_method_are_left_out_and_said(before):
+    stored = [run("new", seed=1), run("old", **before), run("other setting", lam=3.0, **before)]
+    found = from_store(stored, {})
+    assert [each.run_id for each in found.runs] == ["new"]
+    assert found.notes == ["Left out: 2 finished, on other data or by another method than the newest."]
+
+
+def test_runs_of_auxgrad_0_1_0_are_left_out_and_said():
+    params = {"mode": "SingleTask", "lam": "0", "alpha": "1", "overall": "false", "seed": "0"}
+    old = [
+        StoredRun(name, "FINISHED", params, {"test_loss": 0.1}, {RUN_KEY: "key", "setting_key": "key"})
+        for name in ("a", "b")
+    ]
+    found = from_store([run(), *old], {})
+    assert [each.run_id for each in found.runs] == ["r"]
+    assert found.notes == [
+        "Left out: 2 runs of auxgrad 0.1.0, which recorded no identity; run them again."
+    ]
+    assert "Left out: 1 run of auxgrad 0.1.0" in from_store(old[:1], {}).notes[0]
+    assert from_store(old, {"lam": ["0"]}).notes == found.notes
+    # They are no values to choose from either.
+    with pytest.raises(ReportError, match=r"no run has it; in the store are: Projection$"):
+        from_store([run(), *old], {"mode": ["SingleTask"]})
+
+
+def test_runs_of_other_programs_need_no_more_than_the_five_parameters():
+    nothing = StoredRun("y", "FINISHED", {"epochs": "3"}, {}, {})
+    [found] = from_store([another_programs(), nothing], {}).runs
+    assert found.setting == Setting("Multitask", False, 1.0, 3.0)
+    assert (found.seed, found.study.data, found.best_val_loss) == (7, "unknown", None)
+    assert found.study.title == "data=unknown"
+    with pytest.raises(ReportError, match="run x: lam, alpha and seed must be numbers"):
+        from_store([another_programs(lam="much")], {})
+
+
+def test_runs_of_other_programs_join_the_study_that_they_name_but_no_mean():
+    theirs = another_programs(mode="Multitask", data="imdb25k")
+    found = from_store([run(), theirs], {})
+    assert [each.run_id for each in found.runs] == ["x", "r"]
+    assert len(found.studies()) == 1
+    ours = run("ours", mode="Multitask", lam=3.0, alpha=1.0, seed=8)
+    found = from_store([ours, theirs], {})
+    assert [each.run_id for each in found.runs] == ["ours"]
+    assert found.notes == ["Left out: 1 finished, on other data or by another method than the newest."]
+
+
+def test_studies_with_the_same_data_and_other_options_are_apart():
+    stored = [run("a", seed=1), run("b", seed=2), run("c", problem={"hidden": [8]})]
+    found = from_store(stored, {})
+    assert [study.title for study in found.studies()] == [
+        "data=imdb25k",
+        "data=imdb25k problem.hidden=[8]",
+    ]
+    parts = [[each.run_id for each in found.of_study(study).runs] for study in found.studies()]
+    assert parts == [["a", "b"], ["c"]]
+    assert found.notes == []
+
+
+def test_names_are_never_parsed():
+    """Spaces, dots and = in the value of an option are no words of a name."""
+    odd = {"name": "my data=x y", "note": "a.b=c problem.hidden=[8]", "fingerprint": "f"}
+    stored = [run("odd", data=odd, seed=1), run("plain", data={"name": "my data=x y"})]
+    found = from_store(stored, {})
+    by_title = {each.study.title: each for each in found.runs}
+    assert len(by_title) == len(found.studies()) == 2
+    of_odd = next(each for each in found.runs if each.run_id == "odd")
+    assert of_odd.study.data == "my data=x y"
+    assert "data.note=a.b=c problem.hidden=[8]" in of_odd.study.changes
+    assert run_ids(stored, problem__hidden=["[512,512]"]) == ["odd", "plain"]
+    assert run_ids(stored, data=["my data=x y"], seed=["0"]) == ["plain"]
+
+
+def test_filters():
+    own = [
+        run("a"),
+        run("b", lam=30.0, problem={"batch_size": 64}),
+        run("c", mode="SingleTask", lam=0.0, alpha=1.0),
+    ]
+    assert run_ids(own) == ["a", "b", "c"]
+    assert run_ids(own, mode=["Projection"]) == ["a", "b"]
+    assert run_ids(own, lam=["0", "100"]) == ["a", "c"]
+    assert run_ids(own, problem__batch_size=["512"]) == ["a", "c"]
+    assert run_ids(own, problem__batch_size=["64"], mode=["Projection"]) == ["b"]
+    assert run_ids(own, problem=["reviews"], data=["imdb25k"], overall=["false"]) == ["a", "b", "c"]
+    for filters, line in (
+        (
+            {"mode": ["Projektion"]},
+            "mode=Projektion: no run has it; in the store are: Projection, Single",
+        ),
+        ({"lam": ["3"]}, "lam=3: no run has it; in the store are: 0, 30, 100"),
+        ({"mode": ["SingleTask"], "lam": ["30"]}, "mode=SingleTask lam=30: no run has all of these"),
+    ):
+        with pytest.raises(ReportError) as caught:
+            from_store(own, filters)
+        assert str(caught.value).startswith(line)
+
+
+def test_filters_on_runs_of_other_programs():
+    stored = [run("ours"), another_programs(lam="3.0", data="imdb25k")]
+    assert run_ids(stored, lam=["3"]) == ["x"]
+    assert run_ids(stored, data=["imdb25k"]) == ["ours", "x"]
+    assert run_ids(stored, problem__hidden=["unknown"]) == ["x"]
+
+
+def test_unknown_filters():
+    check_filters({"problem.hidden": ["[8]"], "seed": ["1"]})
+    with pytest.raises(ReportError, match=r"lamm=3: unknown filter; must be one of mode, .*mean lam\?"):
+        check_filters({"lamm": ["3"]})
+
+
+def test_runs_are_in_the_order_of_settings_and_seeds():
+    stored = [run("c", lam=3.0, seed=1), run("b", seed=0), run("a", lam=3.0, seed=0)]
+    assert [each.run_id for each in from_store(stored, {}).runs] == ["a", "c", "b"]

@@ -1,0 +1,95 @@
+"""Summary runs: a run for each setting, renewed when its finished runs change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from auxgrad.config.identity import Identity
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.record.opening import open_store
+from auxgrad.record.writing import Dataset
+from auxgrad.reports import summaries
+from auxgrad.reports.statistics import Estimate
+
+
+def identity(lam: float, seed: int) -> Identity:
+    data = {"name": "imdb25k", "num_words": 10000, "fingerprint": "f" * 64}
+    return Identity("Multitask", lam, 1.0, False, seed, {"name": "reviews"}, data)
+
+
+@pytest.fixture
+def store(in_tmp):
+    return open_store(TrackingConfig())
+
+
+def add(store, lam, seed, loss, status="FINISHED") -> None:
+    record = store.start_run(identity(lam, seed), {}, Dataset("d", "0" * 64, "{}", "{}"))
+    for step in (1, 2):
+        record.metric("train_loss", 1 / step + loss, step)
+    record.metric("val_loss", loss + 0.1, 2)
+    for name, value in {
+        "test_loss": loss,
+        "best_val_loss": loss + 0.1,
+        "epochs": 1,
+        "seconds": 2,
+    }.items():
+        record.metric(name, value, 2)
+    record.flush()
+    record.end(status)
+
+
+def write(store, *lams) -> list[str]:
+    said = []
+    settings = {identity(lam, 0).setting_key: identity(lam, 0) for lam in lams}
+    summaries.write(store, settings, said.append)
+    return said
+
+
+def of_settings(store):
+    return {run.params["lam"]: run for run in store.sibling("-settings").runs()}
+
+
+def test_means_of_the_newest_of_each_seed(store):
+    add(store, 3.0, 0, 0.9)
+    for seed, loss in enumerate([0.2, 0.3, 0.4]):
+        add(store, 3.0, seed, loss)
+    add(store, 3.0, 9, 0.9, "FAILED")
+    add(store, 30.0, 0, 0.5)
+    [line] = write(store, 3.0, 30.0, 300.0)
+    expected = "summary   2 settings, mean and 95 % interval over seeds: experiment auxgrad-settings"
+    assert line == expected
+    found = of_settings(store)
+    assert found.keys() == {"3", "30"}
+    summary, estimate = found["3"], Estimate.of([0.2, 0.3, 0.4])
+    assert summary.params == {
+        **{"mode": "Multitask", "lam": "3", "alpha": "1", "overall": "false"},
+        **{"data": "imdb25k", "problem": "reviews", "config": identity(3.0, 0).setting_name},
+    }
+    metrics = summary.metrics
+    assert metrics["seeds"] == 3
+    for name, value in (("", estimate.mean), ("_std", estimate.std), ("_low", estimate.low)):
+        assert metrics[f"test_loss{name}"] == pytest.approx(value)
+    assert (metrics["best_val_loss"], metrics["epochs"]) == (pytest.approx(0.4), 1)
+    curves = store.sibling("-settings").histories([summary.run_id], "train_loss")
+    assert curves[summary.run_id] == pytest.approx({1: 1.3, 2: 0.8})
+    assert "test_loss_std" not in found["30"].metrics
+
+
+def test_only_what_has_changed_is_made_anew(store):
+    for lam in (3.0, 30.0):
+        add(store, lam, 0, 0.3)
+    write(store, 3.0, 30.0)
+    before = of_settings(store)
+    add(store, 3.0, 1, 0.4)
+    write(store, 3.0, 30.0)
+    after = of_settings(store)
+    assert after["30"].run_id == before["30"].run_id
+    assert after["3"].run_id != before["3"].run_id
+    assert after["3"].metrics["test_loss"] == pytest.approx(np.mean([0.3, 0.4]))
+    assert len(store.sibling("-settings").runs()) == 2
+
+
+def test_without_finished_runs_nothing_is_written(store):
+    add(store, 3.0, 0, 0.3, "KILLED")
+    assert write(store, 3.0) == []

@@ -1,0 +1,51 @@
+"""What a run writes down, with more steps in an epoch than the model keeps losses."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from auxgrad.runs.curves import RecordCurves
+from auxgrad.training.counters import LOSSES_KEPT
+from auxgrad.training.model import AuxiliaryModel
+
+
+class Record:
+    def __init__(self):
+        self.curves, self.flushed = {}, 0
+
+    def metric(self, name, value, step):
+        self.curves.setdefault(name, []).append((step, value))
+
+    def flush_now_and_then(self):
+        self.flushed += 1
+
+
+def test_no_loss_is_left_out_of_a_long_epoch():
+    steps = 2 * LOSSES_KEPT + 100
+    x = np.ones((steps, 2), np.float32)
+    model = AuxiliaryModel(
+        keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), mode="Multitask"
+    )
+    model.compile("sgd", "mse", steps_per_execution=4)
+    record = Record()
+    curves = RecordCurves(record)
+    model.optimizer.build(model.trainable_variables)
+    start = [np.array(variable) for variable in model.optimizer.variables]
+    for _ in range(2):
+        model.restart(model.network, start)
+        record.curves.clear()
+        curves.steps = 0
+        model.fit(
+            x,
+            x[:, :1],
+            batch_size=1,
+            epochs=2,
+            validation_data=(x, x[:, :1]),
+            callbacks=[curves],
+            verbose=0,
+        )
+        assert [step for step, _ in record.curves["train_loss"]] == list(range(1, 2 * steps + 1))
+        assert [step for step, _ in record.curves["val_loss"]] == [steps, 2 * steps]
+        assert [step for step, _ in record.curves["cosine/overall"]] == [steps, 2 * steps]
+    assert record.flushed == 4

@@ -1,0 +1,195 @@
+"""A session: what it keeps changes no number, for any network."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from mlflow import MlflowClient
+
+import auxgrad
+from auxgrad.config import compose
+from auxgrad.problems.base import Data, Problem, Training
+from auxgrad.runs import session as session_module
+from auxgrad.runs import trainer as trainer_module
+from auxgrad.runs.session import Session
+
+NAMES = ("train_loss", "val_loss", "test_loss", "cosine/overall", "conflict/overall")
+
+
+def record_of(result):
+    """All curves of a run, and the names of all its metrics."""
+    client = MlflowClient(f"sqlite:///{session_module.Path.cwd()}/mlflow.db")
+    metrics = client.get_run(result.run_id).data.metrics
+    curves = [
+        [point.value for point in client.get_metric_history(result.run_id, name)] for name in NAMES
+    ]
+    return curves, sorted(metrics)
+
+
+def run(session, overrides, folder="out"):
+    return record_of(session.run(compose(overrides), session_module.Path(folder), log_model=False))
+
+
+RUNS = [
+    ["mode=Orthogonal", "lam=3", "alpha=0.01", "seed=0"],
+    ["mode=Orthogonal", "lam=30", "alpha=0.5", "seed=1"],
+    ["mode=Multitask", "lam=30", "seed=1"],
+    ["mode=Multitask", "lam=30", "seed=1", "problem.hidden=[4]"],
+    ["mode=SingleTask", "seed=2"],
+    ["mode=Orthogonal", "lam=3", "alpha=1", "overall=true", "seed=0"],
+]
+
+
+def test_runs_in_one_session_equal_runs_in_sessions_of_their_own(in_tmp, small):
+    own = [run(Session(), [*small, *words]) for words in RUNS]
+    shared = Session()
+    assert [run(shared, [*small, *words]) for words in RUNS] == own
+    # In another order, so that every model is trained again after some other.
+    again = Session()
+    for i in (4, 0, 2, 5, 1, 0, 4):
+        assert run(again, [*small, *RUNS[i]]) == own[i]
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many models were compiled."""
+    made = []
+    compile_ = auxgrad.AuxiliaryModel.compile
+
+    def count(self, *args, **kwargs):
+        made.append(self)
+        compile_(self, *args, **kwargs)
+
+    monkeypatch.setattr(auxgrad.AuxiliaryModel, "compile", count)
+    return made
+
+
+def test_a_model_is_compiled_once_for_each_way_of_censoring(in_tmp, small, counted):
+    session = Session()
+    for mode, seed in itertools.product(("SingleTask", "Projection", "SingleTask"), (0, 1)):
+        run(session, [*small, f"mode={mode}", f"seed={seed}"])
+    assert len(counted) == 2
+
+
+class Scale(keras.layers.Layer):
+    """A layer of a user's own, with a gradient of its own and a factor that no config tells."""
+
+    factor = 1.0
+
+    def call(self, inputs):
+        factor = Scale.factor
+
+        @tf.custom_gradient
+        def scale(x):
+            return factor * x, lambda upstream: factor * upstream
+
+        return scale(inputs)
+
+
+def plain(seed):
+    return [keras.layers.Dense(4, activation="relu")]
+
+
+def dropout(seed):
+    return [keras.layers.Dense(4, activation="relu"), keras.layers.Dropout(0.5)]
+
+
+def noise(seed):
+    return [keras.layers.GaussianNoise(0.5), keras.layers.BatchNormalization(), keras.layers.Dense(4)]
+
+
+def custom_gradient(seed):
+    Scale.factor = 1.0 + seed
+    return [keras.layers.Dense(4), Scale()]
+
+
+def closure(seed):
+    return [keras.layers.Dense(4), keras.layers.Lambda(lambda x: (1 + seed) * x)]
+
+
+def schedule(seed):
+    return keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 3 + 2 * seed, 0.5))
+
+
+def huber(seed):
+    return keras.losses.Huber(0.1 + seed)
+
+
+@dataclass(frozen=True)
+class Own(Problem):
+    """Random numbers; everything that a user may choose depends on the seed."""
+
+    layers: object
+    optimizer: object = field(default=lambda seed: keras.optimizers.Adam(0.01))
+    loss: object = field(default=lambda seed: "mse")
+    auxiliary: object = field(default=lambda seed: auxgrad.WeightDecay())
+
+    def load(self, say):
+        chance = np.random.default_rng(0)
+
+        def part(rows):
+            x = chance.normal(size=(rows, 3)).astype(np.float32)
+            return x, x[:, :1]
+
+        return Data("numbers", "0" * 64, part(32), part(16), part(16))
+
+    def build(self, data, seed):
+        network = keras.Sequential([keras.Input((3,)), *self.layers(seed), keras.layers.Dense(1)])
+        return Training(
+            network, self.auxiliary(seed), self.optimizer(seed), self.loss(seed), 8, 2, 2, "own"
+        )
+
+
+def squared(x, y, y_pred):
+    return y_pred**2
+
+
+def absolute(x, y, y_pred):
+    return tf.abs(y_pred)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        pytest.param(Own(plain), id="plain"),
+        pytest.param(Own(dropout), id="dropout"),
+        pytest.param(Own(noise), id="noise and batch norm"),
+        pytest.param(Own(custom_gradient), id="custom gradient"),
+        pytest.param(Own(closure), id="lambda"),
+        pytest.param(Own(plain, optimizer=schedule), id="schedule"),
+        pytest.param(Own(plain, loss=huber), id="loss"),
+        pytest.param(
+            Own(
+                plain,
+                auxiliary=lambda seed: auxgrad.AuxiliaryLoss((squared, absolute)[seed % 2]),
+            ),
+            id="auxiliary loss",
+        ),
+    ],
+)
+def test_a_second_run_equals_a_first_one_for_any_network(in_tmp, monkeypatch, problem):
+    """Layers without names and seeds, in sessions whose process has run others before."""
+    for module in (session_module, trainer_module):
+        monkeypatch.setattr(module, "problem_of", lambda config: problem)
+    words = [["mode=Projection", "lam=0.1", f"seed={seed}"] for seed in (0, 1, 0)]
+    own = [run(Session(), each) for each in words]
+    assert own[0] == own[2]
+    assert own[0][0] != own[1][0]
+    shared = Session()
+    assert [run(shared, each) for each in words] == own
+
+
+def test_once_returns_what_was_finished_before(in_tmp, small):
+    session, config = Session(), compose([*small, "mode=SingleTask"])
+    first = session.run(config, in_tmp / "a", once=True)
+    second = session.run(config, in_tmp / "b", once=True)
+    assert second.was_finished
+    assert not first.was_finished
+    assert second.run_id == first.run_id
+    assert second.metrics == first.metrics
+    assert not (in_tmp / "b").exists()

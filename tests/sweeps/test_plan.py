@@ -1,0 +1,141 @@
+"""From the values of a sweep to its distinct runs."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from auxgrad.config import compose
+from auxgrad.config.composing import with_value_source
+from auxgrad.config.groups import conf_dir
+from auxgrad.config.overrides import quote_values
+from auxgrad.errors import ConfigError
+from auxgrad.sweeps.plan import plan
+
+
+@pytest.fixture
+def planned():
+    composed = []
+
+    def go(*arguments, params=None, grids=None):
+        def compose_one(overrides):
+            composed.append(overrides)
+            words = with_value_source(quote_values(overrides))
+            return hydra_compose("config", overrides=words, return_hydra_config=True)
+
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            return plan(compose_one, arguments, params, grids)
+
+    go.composed = composed
+    return go
+
+
+def params_of(experiment):
+    file = conf_dir() / "experiment" / f"{experiment}.yaml"
+    return OmegaConf.to_container(OmegaConf.load(file))["hydra"]["sweeper"]["params"]
+
+
+def settings(found):
+    return list(dict.fromkeys(config.identity().setting_name for config in found.configs))
+
+
+@pytest.mark.parametrize(("experiment", "count"), [("paper", 55), ("figure7", 19)])
+def test_published_grids(planned, experiment, count):
+    found = planned(params=params_of(experiment))
+    assert len(found.configs) == 50 * count
+    assert len(settings(found)) == count
+    assert {config.seed for config in found.configs} == set(range(50))
+    assert len({config.identity().key for config in found.configs}) == len(found.configs)
+    assert len(planned.composed) <= 6  # One for each mode, not one for each run.
+    shorter = planned("seed=range(3)", params=params_of(experiment))
+    assert len(shorter.configs) == 3 * count
+
+
+def test_what_a_mode_does_not_use_is_dropped(planned):
+    found = planned(
+        "mode=SingleTask,Multitask,Projection", "lam=0,1", "alpha=0.1,1", "overall=true,false"
+    )
+    assert found.combinations == 24
+    assert settings(found) == [
+        "SingleTask",  # Also Multitask and Projection with lam=0.
+        "Multitask lam=1",
+        "Projection lam=1 alpha=0.1 overall=true",
+        "Projection lam=1 alpha=0.1",
+        "Projection lam=1 alpha=1 overall=true",
+        "Projection lam=1 alpha=1",
+    ]
+
+
+def test_each_config_is_what_hydra_would_compose(planned):
+    """The numbers put in place afterwards make no other config than Hydra would."""
+    found = planned(
+        "mode=Multitask,Orthogonal",
+        "lam=0,3,1e2,100",
+        "alpha=0.5,1",
+        "seed=range(2)",
+        "problem.batch_size=32,64",
+        "problem.hidden=[8],[8,4]",
+        "tracking.experiment=x",
+    )
+    assert found.combinations == 2 * 4 * 2 * 2 * 2 * 2
+    # SingleTask; Multitask at 3 and 100; Orthogonal at these with two alphas; times 2 * 2 * 2.
+    assert len(found.configs) == (1 + 2 + 4) * 8
+    composed = {
+        compose([*words, "tracking.experiment=x"])
+        for words in itertools.product(
+            ["mode=Multitask", "mode=Orthogonal"],
+            ["lam=0", "lam=3", "lam=100"],
+            ["alpha=0.5", "alpha=1"],
+            ["seed=0", "seed=1"],
+            ["problem.batch_size=32", "problem.batch_size=64"],
+            ["problem.hidden=[8]", "problem.hidden=[8,4]"],
+        )
+    }
+    assert set(found.configs) == composed
+
+
+def test_several_grids_and_the_command_line_goes_before(planned):
+    grids = [{"mode": "SingleTask"}, {"mode": "Projection", "lam": "30,100"}, {"lam": 30, "alpha": 1}]
+    found = planned(params={"seed": "range(2)"}, grids=grids)
+    assert settings(found) == [
+        "SingleTask",
+        "Projection lam=30 alpha=0.01",
+        "Projection lam=100 alpha=0.01",
+        "Projection lam=30 alpha=1",
+    ]
+    assert len(found.configs) == 8
+    assert len(planned("seed=5", params={"seed": "range(2)"}, grids=grids).configs) == 4
+
+
+def test_runs_of_one_setting_stand_together(planned):
+    found = planned("seed=0,1", "lam=1,3", "alpha=0.01,1", "mode=Projection,Orthogonal")
+    names = [config.identity().setting_name for config in found.configs]
+    assert [name for name, _ in itertools.groupby(names)] == settings(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["lam=1,-2"], "lam=-2: must be a finite number >= 0"),
+        (["mode=SingleTask", "alpha=1,2"], "alpha=2: must be a number in (0, 1]"),
+        (["problem.batch_size=32,0"], "problem.batch_size=0: must be a whole number >= 1"),
+        (["lam=interval(1,3)"], "lam=interval(1,3): the grid sweeper needs single values"),
+        (["experiment=paper,figure7"], "experiment=paper,figure7: only one experiment at a time"),
+    ],
+)
+def test_wrong_values_in_any_place(planned, arguments, line):
+    with pytest.raises(ConfigError) as caught:
+        planned(*arguments)
+    assert str(caught.value).startswith(line)
+
+
+def test_lists_in_yaml_are_values(planned):
+    found = planned(params={"lam": [1, 3.5], "seed": [0, 1], "problem.hidden": [[8], [8, 4]]})
+    assert found.combinations == 8
+    assert {(config.lam, config.problem.hidden) for config in found.configs} == {
+        (lam, hidden) for lam in (1.0, 3.5) for hidden in ((8,), (8, 4))
+    }
