@@ -11,8 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
     from auxgrad.censoring import censor
+    from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
     from auxgrad.training.model import AuxiliaryModel
 
 __version__ = "0.2.0"

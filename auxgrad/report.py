@@ -18,7 +18,7 @@ from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import ReportError
 from auxgrad.record import links
 from auxgrad.record.folders import claim_folder, file_name
-from auxgrad.record.opening import open_store
+from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import REPORTS, Store
 from auxgrad.reports import analysis, documents
 from auxgrad.reports.csv_files import read_published, read_runs
@@ -174,7 +174,7 @@ def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) ->
 
 
 def _store(store: Store, request: Request, reports: Sequence[Report], folder: Path) -> None:
-    target = store.sibling(REPORTS)
+    target = open_sibling(store, REPORTS)
     params = {key: ",".join(values)[:LONGEST] for key, values in request.filters.items()}
     run_id = store_report(target, reports, folder, params)
     print(f"stored    as run {folder.name} of the MLflow experiment {target.name}")

@@ -12,7 +12,7 @@ from auxgrad.config.composing import split_words
 from auxgrad.config.entry import plain_ending
 from auxgrad.errors import ConfigError, TrackingError
 from auxgrad.record.links import charts_url, table_url
-from auxgrad.record.opening import open_store
+from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import SETTINGS, Store
 from auxgrad.record.ui_server import PORT, is_free, server
 
@@ -78,7 +78,7 @@ def _show(store: Store, address: str | None, is_to_be_opened: bool) -> None:
     print(f"charts    {charts}")
     print(f"table     {table_url(store, address)}")
     with contextlib.suppress(TrackingError):  # No sweep, no summary runs.
-        settings = store.sibling(SETTINGS, create=False)
+        settings = open_sibling(store, SETTINGS, create=False)
         print(f"means     {charts_url(settings, address)}")
         print("          (MLflow averages the newest 100 runs only; these are the means over all seeds)")
     if is_to_be_opened and not webbrowser.open(charts):

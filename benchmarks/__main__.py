@@ -262,7 +262,7 @@ def main() -> None:
     rounds, count, seeds, points = (1, 4, 2, 1) if quick else (5, 20, 6, 4)
     limit = ["problem.epochs=2"] if quick else []
     figures = Figures()
-    from auxgrad import devices
+    from auxgrad.training import devices
 
     with devices.quiet_stderr():
         device = devices.describe()

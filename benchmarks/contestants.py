@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from auxgrad.config import Config
-from auxgrad.data import Reviews, load
+from auxgrad.problems.reviews.corpus import Reviews, load
 
 EVALUATION_BATCH = 512
 
@@ -66,26 +66,27 @@ class Contestant(ABC):
 
 
 class Auxgrad(Contestant):
-    """The package, as `auxgrad.experiment` uses it."""
+    """The package, as a run uses it."""
 
     def prepare(self) -> None:
-        from auxgrad import devices, experiment, problems
-
-        devices.configure(self.config.problem.tf32)
         import tensorflow as tf
 
-        self.problem = problems.build(self.config.problem, self.reviews, self.config.seed)
-        self.model = experiment.compiled_model(self.config, self.problem)
+        from auxgrad.problems import problem_of
+        from auxgrad.runs.trainer import Trainer
+
+        self.trainer = Trainer()
+        self.trainer.prepare(self.config, problem_of(self.config).load(print))
+        self.model = self.trainer.model
         self._train_step = tf.function(self.model.train_step, autograph=False)
 
     def batches(self) -> Iterator[Any]:
-        return iter(self.problem.train.take(self.problem.steps_per_epoch))
+        return iter(self.trainer.batches.take(self.trainer.steps_per_epoch))
 
     def step(self, batch: Any) -> float:
         return float(self._train_step(batch)["loss"])
 
     def loss(self, rows: np.ndarray) -> float:
-        part = self.problem.validation if rows is self.reviews.validation else self.problem.test
+        part = self.trainer.validation if rows is self.reviews.validation else self.trainer.test
         return self.model.evaluate(part, verbose=0)
 
     def epoch(self) -> float:
@@ -95,7 +96,7 @@ class Auxgrad(Contestant):
         """Seconds of an epoch of Keras' `fit` with validation, and milliseconds of one of its steps."""
         import keras
 
-        steps = self.problem.steps_per_epoch
+        steps = self.trainer.steps_per_epoch
 
         class Watch(keras.callbacks.Callback):
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -110,10 +111,10 @@ class Auxgrad(Contestant):
         epochs: list[float] = []
         times: list[float] = []
         self.model.fit(
-            self.problem.train,
+            self.trainer.batches,
             epochs=3,
             steps_per_epoch=steps,
-            validation_data=self.problem.validation,
+            validation_data=self.trainer.validation,
             callbacks=[Watch()],
             verbose=0,
             shuffle=False,
@@ -137,7 +138,7 @@ class Auxgrad(Contestant):
         """Milliseconds of the first layer's product and its gradient, sparse or made dense."""
         import tensorflow as tf
 
-        from auxgrad.sparse import sparse_matmul
+        from auxgrad.training.sparse import sparse_matmul
 
         @tf.function(autograph=False)
         def both(x: Any, kernel: Any, upstream: Any) -> Any:

@@ -49,14 +49,16 @@ def main() -> None:
     imported("hydra", "auxgrad.train")
     imported("mlflow", "mlflow.tracking")
     imported("tensorflow")
-    imported(
-        "keras", "auxgrad.problems.reviews", "auxgrad.model", "auxgrad.callbacks", "auxgrad.experiment"
-    )
+    imported("keras", "auxgrad.problems.reviews.network", "auxgrad.runs.session", "auxgrad.runs.trainer")
 
     import keras
 
-    from auxgrad import experiment, problems, tracking, train
-    from auxgrad.model import AuxiliaryModel
+    from auxgrad import train
+    from auxgrad.problems.reviews import ReviewSentiment
+    from auxgrad.record.store import Store
+    from auxgrad.record.writing import RunWriter
+    from auxgrad.runs import session
+    from auxgrad.training.model import AuxiliaryModel
 
     epochs: list[float] = []
 
@@ -74,12 +76,12 @@ def main() -> None:
         kwargs["callbacks"] = [Watch(), *kwargs["callbacks"]]
         return fit(self, *args, **kwargs)
 
-    clock(tracking, "open_store", "track")
+    clock(session, "open_store", "track")
     for name in ("metric", "flush", "text", "end"):
-        clock(tracking.RunRecord, name, "track")
-    clock(tracking.Store, "start_run", "track")
-    clock(experiment, "load_reviews", "data")
-    clock(problems, "build", "network and data sets")
+        clock(RunWriter, name, "track")
+    clock(Store, "start_run", "track")
+    clock(ReviewSentiment, "load", "data")
+    clock(ReviewSentiment, "build", "network")
     AuxiliaryModel.fit = watched
     clock(AuxiliaryModel, "fit", "fit")
     clock(train, "train", "command")

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from auxgrad.config.groups import conf_dir
+from auxgrad.config.groups import VALUE_GROUPS, conf_dir
 from auxgrad.config.messages import explain_hydra, explain_validation
 from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
 from auxgrad.config.schema import Config, TrackingConfig
-from auxgrad.config.values import quote
+from auxgrad.config.values import format_value, parse_scalar, quote
 from auxgrad.errors import ConfigError
 
 HYDRA_VERSION_BASE = "1.3"
@@ -30,7 +30,7 @@ def validate(composed: DictConfig) -> Config:
 
     Raises ConfigError, one line for each key that is unknown, missing or out of range.
     """
-    keys = [key for key in composed if key != "hydra"]
+    keys = [str(key) for key in composed if key != "hydra"]
     values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=True)
     try:
         return Config.model_validate(values)
@@ -47,15 +47,35 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     Raises ConfigError for an unknown key, an unknown option or a value out of range.
     """
     try:
+        words = quote_values(overrides)
         with initialize_config_dir(version_base=HYDRA_VERSION_BASE, config_dir=str(conf_dir())):
-            composed = hydra_compose(PRIMARY, overrides=with_value_source(quote_values(overrides)))
+            composed = hydra_compose(PRIMARY, overrides=with_value_source(words, words))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain_hydra(error)) from None
     return validate(composed).normalise()
 
 
+def check_obeyed(composed: DictConfig, overrides: Iterable[str]) -> None:
+    """Raise ConfigError if a value group of the overrides has another value in the composed config.
+
+    A YAML file that sets `lam:` itself goes before the option that the command line chooses.
+    """
+    for key, override in parse_overrides(overrides).items():
+        if key not in VALUE_GROUPS or override.is_sweep_override():
+            continue
+        asked, found = parse_scalar(str(override.value())), composed[key]
+        if (key == "mode" or not isinstance(asked, str)) and format_value(found) != format_value(asked):
+            raise ConfigError(
+                f"{key}={format_value(asked)}: a YAML file sets {key}: {format_value(found)} itself; "
+                f'let its defaults list choose it: - override /{key}: "{format_value(found)}"'
+            )
+
+
 def with_value_source(
-    arguments: Sequence[str], name: str | None = None, folder: str | None = None
+    arguments: Sequence[str],
+    overrides: Sequence[str],
+    name: str | None = None,
+    folder: str | None = None,
 ) -> list[str]:
     """Return the arguments with the source of values at the end of the search path.
 
@@ -64,19 +84,22 @@ def with_value_source(
 
     Args:
         arguments: overrides, and flags of Hydra.
+        overrides: the overrides among them.
         name: the primary config, if not ours.
         folder: the folder of `--config-dir`.
     """
-    own = [word for word in arguments if word.partition("=")[0] == SEARCHPATH]
-    rest = [word for word in arguments if word not in own]
+    own = [word for word in overrides if word.partition("=")[0] == SEARCHPATH]
     paths: object = _searchpath_of(name or PRIMARY, folder)
     if own:
         paths = parse_overrides(own)[SEARCHPATH].value()
     if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
         word = (own or [SEARCHPATH])[-1]
         raise ConfigError(f"{word}: must be a list of texts, such as [file://folder]")
-    quoted = [quote(path) for path in (*paths, VALUE_SOURCE)]
-    return [*rest, f"{SEARCHPATH}=[{','.join(quoted)}]"]
+    word = f"{SEARCHPATH}=[{','.join(quote(path) for path in (*paths, VALUE_SOURCE))}]"
+    # Beside the others: Hydra takes no overrides in two places, before and after a flag.
+    place = arguments.index(overrides[0]) if overrides else len(arguments)
+    rest = [argument for argument in arguments[place:] if argument not in own]
+    return [*arguments[:place], word, *rest]
 
 
 def _searchpath_of(name: str, folder: str | None) -> list[str]:

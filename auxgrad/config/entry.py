@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from auxgrad.config.backend import check_backend
-from auxgrad.config.composing import validate, with_value_source
+from auxgrad.config.composing import check_obeyed, validate, with_value_source
 from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.messages import check_values, explain_hydra
 from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_values
@@ -26,7 +26,8 @@ def prepare(arguments: Sequence[str]) -> list[str]:
 
     Raises ConfigError for a flag that cannot be obeyed.
     """
-    given = get_args_parser().parse_args(quote_values(arguments))
+    quoted = quote_values(arguments)
+    given = get_args_parser().parse_args(quoted)
     if given.config_path:
         raise ConfigError(
             f"--config-path={given.config_path}: would hide auxgrad's own config groups; "
@@ -34,7 +35,7 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         )
     if given.multirun and given.cfg:
         raise ConfigError("--multirun: cannot be combined with --cfg, which shows one run")
-    return with_value_source(quote_values(arguments), given.config_name, given.config_dir)
+    return with_value_source(quoted, given.overrides, given.config_name, given.config_dir)
 
 
 def check_run(composed: DictConfig) -> None:
@@ -46,6 +47,7 @@ def check_run(composed: DictConfig) -> None:
         what = f"experiment={name}" if name else "hydra.sweeper.params"
         raise ConfigError(f"{what}: is a sweep; add --multirun")
     _check_folder(composed)
+    check_obeyed(composed, composed.hydra.overrides.task)
     validate(composed)
 
 

@@ -14,7 +14,7 @@ __all__ = ["Data", "Problem", "Training", "problem_of"]
 
 
 def problem_of(config: Config) -> Problem:
-    """Return the problem that `config.problem.name` names: `create(config)` of the package of that name."""
+    """Return the problem that `config.problem.name` names: `create(config)` of its package."""
     package = importlib.import_module(f"auxgrad.problems.{config.problem.name}")
     problem: Problem = package.create(config)
     return problem

@@ -69,6 +69,14 @@ def _claimed(name: str, uri: str, file: Path) -> Iterator[None]:
         yield
 
 
+def open_sibling(store: Store, suffix: str, create: bool = True) -> Store:
+    """Return the experiment with this suffix to the name, in the same store; created when missing.
+
+    Raises TrackingError if it is missing and `create` is false.
+    """
+    return open_store(TrackingConfig(uri=store.uri, experiment=store.name + suffix), create)
+
+
 def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
     quieten(os.environ)
     from mlflow import MlflowClient

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from auxgrad.config.identity import Identity
-from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
 from auxgrad.record.database import Database, sqlite_file
 from auxgrad.record.liveness import is_alive, process_tags
@@ -139,15 +138,6 @@ class Store:
             return False
         self.client.set_terminated(run.run_id, "KILLED")
         return True
-
-    def sibling(self, suffix: str, create: bool = True) -> Store:
-        """Return the experiment with this suffix to the name, in the same store; created when missing.
-
-        Raises TrackingError if it is missing and `create` is false.
-        """
-        from auxgrad.record.opening import open_store  # It makes stores, so it imports this module.
-
-        return open_store(TrackingConfig(uri=self.uri, experiment=self.name + suffix), create)
 
     def start_derived(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> RunWriter:
         """Open a run that is made of others: a summary, a report."""

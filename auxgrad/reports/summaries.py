@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auxgrad.config.identity import Identity
+from auxgrad.record.opening import open_sibling
 from auxgrad.record.store import SETTINGS
 from auxgrad.record.stored import SETTING_KEY
 from auxgrad.reports.statistics import Estimate, MeanCurve
@@ -38,7 +39,7 @@ def write(store: Store, settings: Mapping[str, Identity], say: Callable[[str], N
     groups = {key: runs for key, runs in _groups(store).items() if key in settings}
     if not groups:
         return
-    target = store.sibling(SETTINGS)
+    target = open_sibling(store, SETTINGS)
     there: dict[str, list[StoredRun]] = {}
     for summary in target.runs():
         there.setdefault(summary.tags.get(SETTING_KEY, ""), []).append(summary)

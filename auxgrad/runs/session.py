@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import OmegaConf
+import yaml
 
 import auxgrad
 from auxgrad.config.backend import check_backend
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from auxgrad.runs.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # Ten times as fast, where it was built.
 RESULT_FILE, CONFIG_FILE, TRACEBACK_FILE = "result.json", "config.yaml", "traceback.txt"
 
 
@@ -75,9 +76,9 @@ class Session:
         print(f"network   {self._trainer.description}; {devices.describe()}")
         print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
         try:
-            writer = store.start_run(
-                config.identity(data.fingerprint), versions.tags(), _dataset(config, data), once
-            )
+            tags = {**versions.tags(), "data_fingerprint": data.fingerprint}
+            identity = config.identity(data.fingerprint)
+            writer = store.start_run(identity, tags, _dataset(config, data), once)
         except AlreadyFinished as found:
             return Result.of_metrics(found.run.run_id, found.run.metrics)
         try:
@@ -102,7 +103,7 @@ class Session:
 
     def _train(self, config: Config, writer: RunWriter, folder: Path, log_model: bool) -> Result:
         assert self._trainer is not None
-        described = OmegaConf.to_yaml(config.model_dump(mode="json"))
+        described = yaml.dump(config.model_dump(mode="json"), Dumper=DUMPER, sort_keys=False)
         writer.text(described, CONFIG_FILE)
         tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
         result = replace(self._trainer.train(writer, tensorboard), folder=str(folder))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from auxgrad.config.schema import Config
 from auxgrad.problems import Data, Training, problem_of

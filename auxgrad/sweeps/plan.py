@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from auxgrad.config.composing import validate
+from auxgrad.config.composing import check_obeyed, validate
 from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.overrides import parse_overrides
 from auxgrad.config.schema import Config
@@ -77,7 +77,9 @@ def plan(
         outer = [axis for axis in axes if not axis.is_plain]
         inner = [axis for axis in axes if axis.is_plain]
         for fixed in itertools.product(*(axis.lines for axis in outer)):
-            base = compose([*fixed, *(axis.lines[0] for axis in inner)])
+            words = [*fixed, *(axis.lines[0] for axis in inner)]
+            base = compose(words)
+            check_obeyed(base, words)
             combinations += _add_configs(configs, base, inner)
     return Plan(tuple(dict.fromkeys(swept)), combinations, tuple(configs))
 

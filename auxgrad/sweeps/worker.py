@@ -27,7 +27,7 @@ MOST_GROWTH = 1 << 30  # Bytes.
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made: its config, the folder that is wanted for its output, and whether once is enough.
+    """A run to be made: its config, and the folder that is wanted for its output.
 
     `once` leaves the run to whoever has finished it or is at work on it.
     """
@@ -69,7 +69,7 @@ class Worker:
         return replace(result, folder=str(folder))
 
     def is_worn(self) -> bool:
-        """Return whether the process has grown so much since its first job that a new one should take over.
+        """Return whether the process has grown so much that a new one should take over.
 
         TensorFlow keeps what it compiles until the process ends: for networks that cannot be trained
         again, see `auxgrad.training.reuse`, that is something for every run.
@@ -82,8 +82,8 @@ class Worker:
         """Free what the last run has left in reference cycles."""
         gc.collect()
         if not self._is_frozen:
-            # What stays for good, the modules above all, is set aside: to look through it after every run
-            # would take longer than all else.
+            # What stays for good, the modules above all, is set aside: to look through it after every
+            # run would take longer than all else.
             gc.freeze()
             self._is_frozen = True
 

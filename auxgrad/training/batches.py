@@ -49,7 +49,7 @@ class ShuffledBatches:
         self._dataset = _dataset(numbers, self._examples, lambda number: self._gather(number))
 
     def restart(self, seed: int) -> tf.data.Dataset:
-        """Return the data set of batches (x, y) in the orders of a seed; an earlier one must be done with."""
+        """Return the batches (x, y) in the orders of a seed; those of an earlier seed end with it."""
         self._order = self._orders(seed)
         return self._dataset
 

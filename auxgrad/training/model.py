@@ -73,7 +73,7 @@ class AuxiliaryModel(keras.Model):
         self.mode = mode
         self.overall = bool(overall)
         self.start = start
-        # Plain tf.Variables are no part of the model's weights: not saved, not restored.
+        # Plain tf.Variables are not saved with the model's weights.
         self._lam = tf.Variable(0.0, trainable=False, name="lam")
         self.lam = lam
         self._share = tf.Variable(0.0, trainable=False, name="alpha")
@@ -117,11 +117,7 @@ class AuxiliaryModel(keras.Model):
     def batch_losses(self, since: int = 0) -> np.ndarray:
         """Return the primary loss of each training batch from step `since` on, counted from 0.
 
-        `fit` shows the mean since the epoch began. Kept on the device, so that no step waits for them.
-
-        Raises:
-            ValueError: more than 1,024 steps have gone since.
-        """
+        `fit` shows the mean of an epoch. Raises ValueError if more than 1,024 steps have gone."""
         return self._batch_losses.since(since)
 
     def build(self, input_shape: Any) -> None:

@@ -23,7 +23,7 @@ class Compiled:
     """The compiled models of a network, one for each way of censoring; they share all its variables.
 
     TensorFlow keeps the programs that it compiles, and the variables that they use, until the process
-    ends. A new network for each run would fill the memory; this one is brought back to its start instead.
+    ends. New ones for each run would fill the memory: the network is brought back to its start instead.
 
     Args:
         network, auxiliary, optimizer, loss: as for `AuxiliaryModel`.
@@ -133,7 +133,9 @@ def _loss_state(loss: Any) -> Any:
         return [_loss_state(value) for value in loss]
     if loss is None or isinstance(loss, str | int | float):
         return loss
-    known = loss if isinstance(loss, type) or callable(loss) and hasattr(loss, "__name__") else type(loss)
+    known = (
+        loss if isinstance(loss, type) or (callable(loss) and hasattr(loss, "__name__")) else type(loss)
+    )
     if not known.__module__.startswith("keras."):
         raise TypeError(f"{loss!r}: not of Keras")
     name = f"{known.__module__}.{known.__qualname__}"

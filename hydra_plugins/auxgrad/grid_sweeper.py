@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from auxgrad.config.groups import options, preset
 from auxgrad.errors import ConfigError
-from hydra_plugins.auxgrad.launcher import plain
+from hydra_plugins.auxgrad.base import plain
 
 if TYPE_CHECKING:
     from auxgrad.runs.result import Result
+    from auxgrad.sweeps.executor import Executor
 
 
 class GridSweeper(Sweeper):
@@ -42,18 +43,19 @@ class GridSweeper(Sweeper):
                 f"set hydra.sweeper.dir={sweep.dir}"
             )
         usual = preset("", "config")["hydra"]["sweep"]["subdir"]
-        if OmegaConf.to_container(sweep, resolve=False)["subdir"] != usual:
+        if plain(sweep, resolve=False)["subdir"] != usual:
             raise ConfigError("hydra.sweep.subdir: hydra/sweeper=grid names folders by setting and seed")
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
         # Not isinstance: Hydra executes the modules of its plugins twice.
-        self._executor = getattr(launcher, "executor", None)
-        if self._executor is None:
+        executor: Executor | None = getattr(launcher, "executor", None)
+        if executor is None:
             raise ConfigError(
                 f"hydra/launcher={choices['hydra/launcher']}: hydra/sweeper=grid needs one of "
                 f"{', '.join(options('hydra/launcher'))}"
             )
+        self._executor = executor
 
     def sweep(self, arguments: list[str]) -> list[Result]:
         """Run what is not finished yet. Raises SweepFailed if a run failed."""

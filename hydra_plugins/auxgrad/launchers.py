@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxgrad.config.messages import check_at_least
-from hydra_plugins.auxgrad.launcher import AuxgradLauncher, plain, require
+from hydra_plugins.auxgrad.base import AuxgradLauncher, plain, require
 
 if TYPE_CHECKING:
     from auxgrad.sweeps.executor import Executor

@@ -27,7 +27,7 @@ from auxgrad.record.links import (
     table_url,
     ui_command,
 )
-from auxgrad.record.opening import open_store
+from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import SETTINGS, Store
 from auxgrad.record.writing import Dataset
 
@@ -83,7 +83,7 @@ def test_links_lead_to_the_experiment_and_to_the_means(store):
         pass
     assert set(found) == {"charts", "table"}
     assert f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning" in found["charts"]
-    settings = store.sibling(SETTINGS)
+    settings = open_sibling(store, SETTINGS)
     port = free_port()
     with auxgrad_ui("--port", str(port)) as (_, found):
         pass
@@ -163,7 +163,7 @@ def test_wrong_input(tmp_path, arguments, line):
 def test_links(store):
     base = f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs"
     assert ui_command(store) == f"python -m auxgrad.ui tracking.uri={store.uri}"
-    assert command(store.sibling(SETTINGS), "report") == (
+    assert command(open_sibling(store, SETTINGS), "report") == (
         f"python -m auxgrad.report tracking.uri={store.uri} tracking.experiment=auxgrad-settings"
     )
     assert run_url(store, "r") == f"{base}/r/model-metrics?workflowType=machine_learning"

@@ -30,7 +30,7 @@ def test_an_identity_survives_json():
     again = Identity.from_json(identity.to_json())
     assert (again.key, again.name, again.params) == (identity.key, identity.name, identity.params)
     for wrong in ("{}", '{"mode": 1, "what": 2}', "text"):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"argument|Expecting"):
             Identity.from_json(wrong)
 
 

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from auxgrad.config import Identity
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import RunsElsewhere, TrackingError
-from auxgrad.record.opening import open_store, store_uri
+from auxgrad.record.opening import open_sibling, open_store, store_uri
 from auxgrad.record.remote import Server
 from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY
@@ -176,7 +176,7 @@ def test_the_tables_say_what_the_client_says(store):
         for writer, start in zip(writers[:3], (5, 5, 1), strict=True):
             tables.execute("update runs set start_time = ? where run_uuid = ?", (start, writer.run_id))
     tables.close()
-    store.sibling(SETTINGS).start_derived("elsewhere", {"mode": "x"}, {RUN_KEY: IT.key})
+    open_sibling(store, SETTINGS).start_derived("elsewhere", {"mode": "x"}, {RUN_KEY: IT.key})
     store.delete([writers[5].run_id])
 
     client = Server(store.client, store.experiment_id)
@@ -233,13 +233,13 @@ def test_runs_of_dead_processes_are_marked(store, changed, is_alive):
 
 
 def test_a_derived_run_is_no_run_of_a_dead_process(store):
-    reports = store.sibling(REPORTS)
+    reports = open_sibling(store, REPORTS)
     reports.start_derived("report", {"runs": "3"}, {"sort": "report"})
     assert reports.mark_dead_runs() == 0
     [run] = reports.runs()
     assert (run.status, run.params) == ("RUNNING", {"runs": "3"})
     with pytest.raises(TrackingError, match="auxgrad-settings: is not in sqlite"):
-        store.sibling(SETTINGS, create=False)
+        open_sibling(store, SETTINGS, create=False)
 
 
 def test_more_metrics_than_one_call_takes(store):

@@ -7,7 +7,7 @@ import pytest
 
 from auxgrad.config.identity import Identity
 from auxgrad.config.schema import TrackingConfig
-from auxgrad.record.opening import open_store
+from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.writing import Dataset
 from auxgrad.reports import summaries
 from auxgrad.reports.statistics import Estimate
@@ -47,7 +47,7 @@ def write(store, *lams) -> list[str]:
 
 
 def of_settings(store):
-    return {run.params["lam"]: run for run in store.sibling("-settings").runs()}
+    return {run.params["lam"]: run for run in open_sibling(store, "-settings").runs()}
 
 
 def test_means_of_the_newest_of_each_seed(store):
@@ -71,7 +71,7 @@ def test_means_of_the_newest_of_each_seed(store):
     for name, value in (("", estimate.mean), ("_std", estimate.std), ("_low", estimate.low)):
         assert metrics[f"test_loss{name}"] == pytest.approx(value)
     assert (metrics["best_val_loss"], metrics["epochs"]) == (pytest.approx(0.4), 1)
-    curves = store.sibling("-settings").histories([summary.run_id], "train_loss")
+    curves = open_sibling(store, "-settings").histories([summary.run_id], "train_loss")
     assert curves[summary.run_id] == pytest.approx({1: 1.3, 2: 0.8})
     assert "test_loss_std" not in found["30"].metrics
 
@@ -87,7 +87,7 @@ def test_only_what_has_changed_is_made_anew(store):
     assert after["30"].run_id == before["30"].run_id
     assert after["3"].run_id != before["3"].run_id
     assert after["3"].metrics["test_loss"] == pytest.approx(np.mean([0.3, 0.4]))
-    assert len(store.sibling("-settings").runs()) == 2
+    assert len(open_sibling(store, "-settings").runs()) == 2
 
 
 def test_without_finished_runs_nothing_is_written(store):

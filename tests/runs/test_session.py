@@ -95,12 +95,13 @@ def plain(seed):
     return [keras.layers.Dense(4, activation="relu")]
 
 
-def dropout(seed):
-    return [keras.layers.Dense(4, activation="relu"), keras.layers.Dropout(0.5)]
-
-
 def noise(seed):
-    return [keras.layers.GaussianNoise(0.5), keras.layers.BatchNormalization(), keras.layers.Dense(4)]
+    return [
+        keras.layers.GaussianNoise(0.5),
+        keras.layers.Dense(4, activation="relu"),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.5),
+    ]
 
 
 def custom_gradient(seed):
@@ -156,9 +157,7 @@ def absolute(x, y, y_pred):
 @pytest.mark.parametrize(
     "problem",
     [
-        pytest.param(Own(plain), id="plain"),
-        pytest.param(Own(dropout), id="dropout"),
-        pytest.param(Own(noise), id="noise and batch norm"),
+        pytest.param(Own(noise), id="dropout, noise and batch norm"),
         pytest.param(Own(custom_gradient), id="custom gradient"),
         pytest.param(Own(closure), id="lambda"),
         pytest.param(Own(plain, optimizer=schedule), id="schedule"),
@@ -176,12 +175,11 @@ def test_a_second_run_equals_a_first_one_for_any_network(in_tmp, monkeypatch, pr
     """Layers without names and seeds, in sessions whose process has run others before."""
     for module in (session_module, trainer_module):
         monkeypatch.setattr(module, "problem_of", lambda config: problem)
-    words = [["mode=Projection", "lam=0.1", f"seed={seed}"] for seed in (0, 1, 0)]
+    words = [["mode=Projection", "lam=0.1", f"seed={seed}"] for seed in (0, 1)]
     own = [run(Session(), each) for each in words]
-    assert own[0] == own[2]
     assert own[0][0] != own[1][0]
     shared = Session()
-    assert [run(shared, each) for each in words] == own
+    assert [run(shared, words[i]) for i in (0, 1, 0)] == [own[0], own[1], own[0]]
 
 
 def test_once_returns_what_was_finished_before(in_tmp, small):

@@ -62,7 +62,8 @@ class Reviews:
         """All reviews as a sparse float32 matrix of multi-hot rows, shape (reviews, num_words)."""
         values = np.ones(len(self.indices), np.float32)
         shape = len(self.labels), self.num_words
-        return scipy.sparse.csr_array((values, self.indices.astype(np.int32), self.indptr), shape)
+        rows = self.indptr.astype(np.int32)  # Or SciPy would make both int64.
+        return scipy.sparse.csr_array((values, self.indices.astype(np.int32), rows), shape)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the launchers have in common: from overrides to configs, from outcomes to what Hydra takes back."""
+"""What the launchers have in common: overrides to configs, outcomes to what Hydra takes back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from auxgrad.config.composing import validate
 from auxgrad.config.overrides import quote_values
@@ -35,7 +35,7 @@ class AuxgradLauncher(Launcher):
     ) -> None:
         self._config, self._loader = config, hydra_context.config_loader
         for name, callback in config.hydra.callbacks.items():
-            kind = get_class(callback._target_)
+            kind: Any = get_class(callback._target_)
             if kind.on_job_start != Callback.on_job_start or kind.on_job_end != Callback.on_job_end:
                 raise ConfigError(
                     f"hydra.callbacks.{name}: auxgrad's launchers call none at the start or end of a job"
@@ -92,8 +92,6 @@ def require(launcher: str, package: str, extra: str) -> None:
         )
 
 
-def plain(node: Any) -> Any:
+def plain(node: Any, resolve: bool = True) -> Any:
     """Return a node of a config as Python's own dict or list."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    return OmegaConf.to_container(node, resolve=resolve) if OmegaConf.is_config(node) else node

@@ -1,0 +1,98 @@
+"""The house: imports go downwards, modules are small, and no level is crowded."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from conftest import REPOSITORY
+
+CHART = (REPOSITORY / "CONTRIBUTING.md").read_text().partition("## The house")[2]
+# From the bottom up; what stands in one line must not import one another.
+LEVELS = [
+    re.split(r"\s\s+", line.strip())
+    for line in re.search(r"```text\n(.*?)```", CHART, re.S)[1].splitlines()
+    if line.strip() != "|"
+][::-1]
+COMMANDS = ("train", "report", "ui")
+LEVEL = {
+    name: number
+    for number, words in enumerate(LEVELS)
+    for name in (COMMANDS if words[0] == "train" else words[:1])
+}
+MODULES = sorted(
+    path for folder in ("auxgrad", "hydra_plugins") for path in (REPOSITORY / folder).rglob("*.py")
+)
+
+
+def room_of(module: str) -> str:
+    """The room of a dotted name."""
+    first, *rest = module.split(".")
+    return first if first == "hydra_plugins" or not rest else rest[0]
+
+
+def name_of(path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path) -> set[str]:
+    """The modules of the project that a module imports, wherever in it."""
+    found = set()
+    names = {name_of(each) for each in MODULES}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & names) or {node.module}
+    return {name for name in found if name.split(".")[0] in ("auxgrad", "hydra_plugins")}
+
+
+def test_the_chart_names_every_room():
+    rooms = {room_of(name_of(path)) for path in MODULES} - {"auxgrad"}
+    assert set(LEVEL) == rooms
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_downwards(path):
+    own = room_of(name_of(path))
+    if own == "auxgrad":
+        return  # The public names, which are loaded on first use.
+    for name in imports_of(path):
+        other = room_of(name)
+        # `import auxgrad` is for its version.
+        assert name == "auxgrad" or other == own or LEVEL[other] < LEVEL[own], name
+
+
+def test_no_circles_between_modules():
+    arrows = {name_of(path): imports_of(path) - {name_of(path), "auxgrad"} for path in MODULES}
+    left = dict(arrows)
+    while left:
+        free = [name for name, targets in left.items() if not targets & left.keys()]
+        assert free, sorted(left)
+        for name in free:
+            del left[name]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_are_small(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_no_level_is_crowded():
+    for folder in {path.parent for path in MODULES} | {REPOSITORY / "auxgrad"}:
+        entries = {each.name for each in folder.iterdir()} - {
+            "__pycache__",
+            "conf",
+            "__init__.py",
+            "py.typed",
+        }
+        assert len(entries) <= 12, (folder, sorted(entries))
+
+
+def test_tests_mirror_the_package():
+    rooms = {path.parent.name for path in MODULES if path.parent.parent.name == "auxgrad"}
+    folders = {path.name for path in (REPOSITORY / "tests").iterdir() if path.is_dir()}
+    assert rooms <= folders
