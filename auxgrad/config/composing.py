@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -32,6 +33,12 @@ def validate(composed: DictConfig) -> Config:
     """
     keys = [str(key) for key in composed if key != "hydra"]
     values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=True)
+    assert isinstance(values, dict)
+    return typed(values)
+
+
+def typed(values: Mapping[Any, Any]) -> Config:
+    """Return the typed config of plain values. Raises ConfigError like `validate`."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from auxgrad.config.composing import check_obeyed, validate
+from auxgrad.config.composing import check_obeyed, typed, validate
 from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.overrides import parse_overrides
 from auxgrad.config.schema import Config
@@ -93,28 +95,46 @@ def _word(key: str, values: object) -> str:
 
 def _add_configs(configs: dict[Config, None], base: DictConfig, inner: Sequence[_Axis]) -> int:
     """Add the configs with all values of the inner axes; return how many combinations these were."""
-    with open_dict(base):
-        base.pop("hydra", None)
-    seen: set[tuple[int, ...]] = set()
-    for axis in inner:
+    make = _maker(base, [axis.group for axis in inner])
+    first = [axis.values[0] for axis in inner]
+    for place, axis in enumerate(inner):
         for value in axis.values:
-            OmegaConf.update(base, axis.group, value)
-            validate(base)
-        OmegaConf.update(base, axis.group, axis.values[0])
+            make([*first[:place], value, *first[place + 1 :]])
     # Of a knob that the mode does not use one value is as good as any, now that all are valid.
     relevant = [axis.group not in KNOBS or axis.group in base.mode_uses for axis in inner]
-    combinations = 0
-    counts = [range(len(axis.lines)) for axis in inner]
-    for chosen in itertools.product(*counts):
-        combinations += 1
-        effective = tuple(i if matters else 0 for i, matters in zip(chosen, relevant, strict=True))
-        if effective in seen:
-            continue
-        seen.add(effective)
-        for axis, i in zip(inner, effective, strict=True):
-            OmegaConf.update(base, axis.group, axis.values[i])
-        configs.setdefault(validate(base).normalise())
-    return combinations
+    choices = [
+        axis.values if matters else axis.values[:1]
+        for axis, matters in zip(inner, relevant, strict=True)
+    ]
+    for chosen in itertools.product(*choices):
+        configs.setdefault(make(chosen).normalise())
+    return math.prod(len(axis.values) for axis in inner)
+
+
+def _maker(base: DictConfig, keys: Sequence[str]) -> Callable[[Sequence[object]], Config]:
+    """Return a function from values of these keys to the config that is composed but for them."""
+    plain = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
+    values = OmegaConf.to_container(plain, resolve=True)
+    assert isinstance(values, dict)
+    if values == OmegaConf.to_container(plain):
+        return lambda chosen: typed(_replaced(values, dict(zip(keys, chosen, strict=True))))
+
+    def interpolated(chosen: Sequence[object]) -> Config:
+        # Some value is made from others: only OmegaConf knows what follows.
+        for key, value in zip(keys, chosen, strict=True):
+            OmegaConf.update(plain, key, value)
+        return validate(plain)
+
+    return interpolated
+
+
+def _replaced(values: Mapping[Any, Any], changes: Mapping[str, object]) -> dict[Any, Any]:
+    """The nested values with other ones at dotted keys."""
+    made = dict(values)
+    for key, value in changes.items():
+        group, _, rest = key.partition(".")
+        made[group] = _replaced(made[group], {rest: value}) if rest else value
+    return made
 
 
 def _axis(override: Override) -> _Axis:

@@ -140,3 +140,15 @@ def test_lists_in_yaml_are_values(planned):
     assert {(config.lam, config.problem.hidden) for config in found.configs} == {
         (lam, hidden) for lam in (1.0, 3.5) for hidden in ((8,), (8, 4))
     }
+
+
+def test_values_made_from_others_follow_them(planned):
+    found = planned("seed=1,2", "problem.batch_size=32,64", "problem.patience='${seed}'")
+    assert {
+        (config.seed, config.problem.batch_size, config.problem.patience) for config in found.configs
+    } == {
+        (1, 32, 1),
+        (1, 64, 1),
+        (2, 32, 2),
+        (2, 64, 2),
+    }

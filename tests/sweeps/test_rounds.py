@@ -1,0 +1,144 @@
+"""The sweep without Hydra and without training: resume, retries, claims, waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+import pytest
+
+from auxgrad.config import compose
+from auxgrad.errors import ConfigError, SweepFailed
+from auxgrad.problems import problem_of
+from auxgrad.record.opening import open_store
+from auxgrad.record.writing import Dataset
+from auxgrad.runs.result import Failure, Result
+from auxgrad.sweeps import sweep as module
+from auxgrad.sweeps.executor import Event, Executor
+from auxgrad.sweeps.plan import Plan
+from auxgrad.sweeps.sweep import sweep
+
+DATA = Dataset("d", "0" * 64, "{}", "{}")
+CRASH = Failure("its worker process died")
+WRONG = Failure("lam=3: must be", retry=False)
+ELSEWHERE = Failure("is running elsewhere", is_elsewhere=True)
+
+
+def finish(store, config, fingerprint) -> Result:
+    """A finished run in the store, without training."""
+    writer = store.start_run(config.identity(fingerprint), {}, DATA)
+    result = Result(writer.run_id, 0.5, 0.4, 1, 2, 8, 1.0, 64.0)
+    for name, value in result.metrics.items():
+        writer.metric(name, value, 8)
+    writer.flush()
+    writer.end("FINISHED")
+    return result
+
+
+class Scripted(Executor):
+    """Gives each lam the outcomes in its list, one a launch, and then finishes its run."""
+
+    def __init__(self, store, fingerprint, script=None):
+        self.store, self.fingerprint = store, fingerprint
+        self.script = defaultdict(list, script or {})
+        self.launched = []
+
+    def describe(self):
+        return "a script"
+
+    def events(self, jobs):
+        for number, job in jobs.items():
+            yield Event(number)
+            self.launched.append(job.config.lam)
+            given = self.script[job.config.lam]
+            outcome = given.pop(0) if given else finish(self.store, job.config, self.fingerprint)
+            yield Event(number, outcome)
+
+
+@pytest.fixture
+def fingerprint(small):
+    return problem_of(compose([*small])).load(print).fingerprint
+
+
+@pytest.fixture
+def make(in_tmp, small, fingerprint):
+    """A sweep over these lams of Multitask: what is launched, in order, and how it ends."""
+    store = open_store(compose([*small]).tracking)
+
+    def go(lams, script=None, *words):
+        configs = [compose(["mode=Multitask", f"lam={lam}", *words, *small]) for lam in lams]
+        executor = Scripted(store, fingerprint, script)
+        try:
+            results = sweep(Plan(("lam",), len(lams), tuple(configs)), executor, in_tmp)
+        except SweepFailed as error:
+            return executor.launched, str(error)
+        return executor.launched, len(results)
+
+    go.store = store
+    return go
+
+
+def test_what_is_finished_is_not_run_again(make, capsys):
+    assert make([1, 2]) == ([1, 2], 2)
+    assert make([1, 2, 3]) == ([3], 1)
+    assert "3 distinct: 2 finished, 1 to run" in capsys.readouterr().out
+    assert make([1, 2, 3]) == ([], 0)
+    assert make([1, 2], None, "force=true") == ([1, 2], 2)
+
+
+def test_a_crash_is_tried_again_after_the_others_an_error_in_the_config_is_not(make):
+    assert make([1, 2, 3], {1: [CRASH]}) == ([1, 2, 3, 1], 3)
+    launched, line = make([4, 5], {4: [CRASH, CRASH], 5: [WRONG]})
+    assert (launched, line) == ([4, 5, 4], "2 of 2 runs failed")
+    assert make([6], {6: [CRASH] * 3}, "retries=3") == ([6] * 4, 1)
+
+
+def test_fail_fast_decides_what_has_crashed_first(make):
+    launched, line = make([1, 2, 3, 4], {2: [CRASH, CRASH]}, "fail_fast=true")
+    assert launched == [1, 2, 2]
+    assert line == "1 of 4 runs failed; 2 were not run (fail_fast=true)"
+
+
+def test_a_run_of_another_process_is_waited_for(make, small, fingerprint, monkeypatch, capsys):
+    """It begins before this sweep and ends while this one waits."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    config = compose(["mode=Multitask", "lam=2", *small])
+    other = make.store.start_run(config.identity(fingerprint), {}, DATA)
+
+    def end():
+        other.metric("test_loss", 0.25, 1)
+        for name in ("best_val_loss", "best_epoch", "epochs", "steps", "seconds", "examples_per_second"):
+            other.metric(name, 1.0, 1)
+        other.flush()
+        other.end("FINISHED")
+
+    timer = threading.Timer(1, end)
+    timer.start()
+    assert make([1, 2], {2: [ELSEWHERE]}) == ([1, 2], 2)
+    timer.join()
+    out = capsys.readouterr().out
+    assert "waiting   for 1 of another process" in out
+    assert "lam=2" in out.partition("finished meanwhile by another sweep")[0]
+
+
+def test_a_run_that_another_process_gives_up_is_run_here(make, small, fingerprint, monkeypatch):
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    config = compose(["mode=Multitask", "lam=2", *small])
+    other = make.store.start_run(config.identity(fingerprint), {}, DATA)
+    timer = threading.Timer(1, other.end, ["KILLED"])
+    timer.start()
+    assert make([2], {2: [ELSEWHERE]}) == ([2, 2], 1)
+    timer.join()
+
+
+def test_runs_of_version_0_1_0_do_not_count_and_are_told(make, capsys):
+    run = make.store.client.create_run(make.store.experiment_id, tags={"run_key": "k"})
+    make.store.client.set_terminated(run.info.run_id, "FINISHED")
+    assert make([1]) == ([1], 1)
+    assert "1 run of auxgrad 0.1.0 left out" in capsys.readouterr().out
+
+
+def test_one_store_for_all(in_tmp, small):
+    configs = [compose([f"tracking.experiment={name}", *small]) for name in "ab"]
+    with pytest.raises(ConfigError, match="tracking: must be the same"):
+        sweep(Plan((), 2, tuple(configs)), Scripted(None, ""), in_tmp)
