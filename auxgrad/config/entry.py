@@ -48,13 +48,18 @@ def check_run(composed: DictConfig) -> None:
         raise ConfigError(f"{what}: is a sweep; add --multirun")
     _check_folder(composed)
     check_obeyed(composed, composed.hydra.overrides.task)
-    validate(composed)
+    if validate(composed).dry_run:
+        raise ConfigError("dry_run=true: shows the plan of a sweep; add --multirun")
 
 
 def check_sweep(composed: DictConfig) -> None:
     """Raise ConfigError for a value on the command line of a sweep that no run can have."""
     check_backend()
     _check_folder(composed)
+    is_grid = composed.hydra.sweeper._target_.endswith(".GridSweeper")
+    for key in ("dry_run", "fail_fast"):
+        if composed.get(key) and not is_grid:
+            raise ConfigError(f"{key}=true: only hydra/sweeper=grid knows it")
     for key, override in parse_overrides(composed.hydra.overrides.task).items():
         if key in VALUE_GROUPS and override.is_discrete_sweep():
             check_values(key, (text.strip("'") for text in override.sweep_string_iterator()))

@@ -17,12 +17,13 @@ from hydra.errors import HydraException
 
 from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.values import format_value, parse_scalar, quote
+from auxgrad.errors import ConfigError
 
 __all__ = ["get_args_parser", "parse_overrides", "parse_values", "quote_values"]
 
 
 def parse_overrides(words: Iterable[str]) -> dict[str, Override]:
-    """Return the overrides by key, value groups quoted; of a key that comes twice the last one."""
+    """Return the overrides by key, value groups quoted; the last one of a key counts."""
     parsed = OverridesParser.create().parse_overrides(quote_values(words))
     return {override.key_or_group: override for override in parsed}
 
@@ -74,6 +75,9 @@ def _quote(parser: OverridesParser, argument: str) -> str:
     if override.value_type is ValueType.INTERVAL_SWEEP:
         return argument
     quoted = ",".join(quote(text) for text in _texts(override))
+    if not quoted and isinstance(override._value, Glob):
+        known = ", ".join(options(override.key_or_group))
+        raise ConfigError(f"{argument}: matches none of {known}")
     return f"{override.get_key_element()}={quoted}" if quoted else argument
 
 

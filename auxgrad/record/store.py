@@ -20,10 +20,8 @@ from auxgrad.record.writing import Dataset, RunWriter, context_tags
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SETTINGS, REPORTS = (
-    "-settings",
-    "-reports",
-)  # Suffixes of the experiments of summary runs and of reports.
+# Suffixes of the experiments of summary runs and of reports.
+SETTINGS, REPORTS = "-settings", "-reports"
 MOST_CHARACTERS = 8000  # In a tag; MLflow cuts off what is longer.
 NAME_CHARACTERS = 250  # In the name of a run, on PostgreSQL.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from auxgrad.config.setting import Setting
 from auxgrad.reports.runs import ReportedRun, RunSet
-from auxgrad.reports.statistics import Difference, Estimate, Samples, holm, permutation_p_values
+from auxgrad.reports.statistics import Difference, Estimate, holm, p_value
 
 
 @dataclass(frozen=True)
@@ -157,32 +157,26 @@ def significance(rows: Sequence[Row]) -> list[Test]:
     two or more; else all their runs are taken as independent. Settings with one run are left out.
     """
     best = [row for row in rows if row.best and len(row.converged) > 1]
-    pairs = list(itertools.combinations(best, 2))
-    samples = [_samples(a, b) for a, b in pairs]
-    p_values = permutation_p_values(samples)
-    return [
-        Test(a.setting, b.setting, paired, (len(x), len(y)), _difference(x, y, paired), p, p_holm)
-        for (a, b), (x, y, paired), p, p_holm in zip(
-            pairs, samples, p_values, holm(p_values), strict=True
-        )
-    ]
-
-
-def _samples(a: Row, b: Row) -> Samples:
-    of_a, of_b = _by_seed(a), _by_seed(b)
-    common = sorted(of_a.keys() & of_b.keys())
-    if len(common) >= max(2, len(a.converged) / 2, len(b.converged) / 2):
-        return Samples([of_a[seed] for seed in common], [of_b[seed] for seed in common], paired=True)
-    return Samples(a.losses, b.losses, paired=False)
+    tests = []
+    for a, b in itertools.combinations(best, 2):
+        of_a, of_b = _by_seed(a), _by_seed(b)
+        common = sorted(of_a.keys() & of_b.keys())
+        paired = len(common) >= max(2, len(a.converged) / 2, len(b.converged) / 2)
+        if paired:
+            x, y = [of_a[seed] for seed in common], [of_b[seed] for seed in common]
+            difference = Difference.paired(x, y)
+        else:
+            x, y = a.losses, b.losses
+            difference = Difference.unpaired(Estimate.of(x), Estimate.of(y))
+        sizes = len(x), len(y)
+        tests.append((a.setting, b.setting, paired, sizes, difference, p_value(x, y, paired)))
+    corrected = holm([test[-1] for test in tests])
+    return [Test(*test, p_holm) for test, p_holm in zip(tests, corrected, strict=True)]
 
 
 def _by_seed(row: Row) -> dict[int, float]:
     pairs = ((run.seed, run.loss) for run in row.converged)
     return {seed: loss for seed, loss in pairs if seed is not None and loss is not None}
-
-
-def _difference(x: Sequence[float], y: Sequence[float], paired: bool) -> Difference:
-    return Difference.paired(x, y) if paired else Difference.unpaired(Estimate.of(x), Estimate.of(y))
 
 
 def holes(rows: Sequence[Row]) -> list[Setting]:

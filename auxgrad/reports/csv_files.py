@@ -87,8 +87,11 @@ def read_published(name: str) -> dict[Setting, Estimate]:
             raise ReportError(f"--compare={name}: no such file; must be a CSV file, or one of {ours}")
     if "loss" in _header(file):
         losses: dict[Setting, list[float]] = {}
-        for run in read_runs(file):
-            if run.loss is not None:
+        runs = read_runs(file)
+        if len(titles := sorted({run.study.title for run in runs})) > 1:
+            raise ReportError(f"--compare={name}: has runs of {', '.join(titles)}; must be of one study")
+        for run in runs:
+            if run.loss is not None and not run.diverged:
                 losses.setdefault(run.setting, []).append(run.loss)
         return {setting: Estimate.of(own) for setting, own in losses.items()}
     published: dict[Setting, Estimate] = {}

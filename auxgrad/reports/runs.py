@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.identity import Identity
+from auxgrad.config.messages import nearest
 from auxgrad.config.schema import SECTIONS
 from auxgrad.config.setting import Setting
 from auxgrad.config.values import format_value, parse_scalar
@@ -223,8 +223,7 @@ def check_filters(filters: Filters) -> None:
     known = [*VALUE_GROUPS, "data", "problem", *sections]
     for key, values in filters.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = nearest(key, known)
             raise ReportError(
                 f"{key}={','.join(values)}: unknown filter; must be one of {', '.join(known)}{hint}"
             )

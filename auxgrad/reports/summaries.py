@@ -64,7 +64,7 @@ def _groups(store: Store) -> dict[str, list[StoredRun]]:
     """Finished runs by setting key, of each seed the newest."""
     newest: dict[str, dict[int, StoredRun]] = {}
     for run in store.runs(status="FINISHED"):
-        if run.identity is not None:
+        if run.identity is not None and "test_loss" in run.metrics:
             newest.setdefault(run.tags[SETTING_KEY], {}).setdefault(run.identity.seed, run)
     return {key: list(runs.values()) for key, runs in newest.items()}
 

@@ -17,6 +17,7 @@ import yaml
 import auxgrad
 from auxgrad.config.backend import check_backend
 from auxgrad.config.schema import Config, TrackingConfig
+from auxgrad.errors import AuxgradError
 from auxgrad.problems import Data, problem_of
 from auxgrad.record import links
 from auxgrad.record.opening import open_store
@@ -62,6 +63,15 @@ class Session:
             AuxgradError: before any training, if the data or the tracking store cannot be used.
             RunsElsewhere: before any training, with `once`, if another process is at work on the run.
         """
+        try:
+            return self._run(config, folder, log_model, once)
+        except AuxgradError:
+            raise
+        except Exception:
+            LOG.exception("the run failed")
+            raise
+
+    def _run(self, config: Config, folder: Path, log_model: bool, once: bool) -> Result:
         check_backend()
         print(f"auxgrad {auxgrad.__version__}: {config.identity().setting_name}, seed {config.seed}")
         store = self._open(config.tracking)
@@ -96,7 +106,7 @@ class Session:
         return self._store[1]
 
     def _load(self, config: Config) -> Data:
-        source = config.problem.name, config.data
+        source = config.problem, config.data
         if self._data is None or self._data[0] != source:
             self._data = source, problem_of(config).load(lambda line: print(line, flush=True))
         return self._data[1]
@@ -105,6 +115,8 @@ class Session:
         assert self._trainer is not None
         described = yaml.dump(config.model_dump(mode="json"), Dumper=DUMPER, sort_keys=False)
         writer.text(described, CONFIG_FILE)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_FILE).write_text(described)
         tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
         result = replace(self._trainer.train(writer, tensorboard), folder=str(folder))
         for name, value in result.metrics.items():
@@ -114,8 +126,6 @@ class Session:
                 self._trainer.network.save(path)
         writer.flush()
         # Before the run counts as finished, so that a finished run has all its files.
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(described)
         (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2) + "\n")
         writer.end("FINISHED")
         return result
@@ -124,7 +134,6 @@ class Session:
 def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
     """Save what can be saved; whatever fails here, perhaps the store, must not hide the first error."""
     if status == "FAILED":
-        LOG.exception("the run failed")
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / TRACEBACK_FILE).write_text(traceback.format_exc())

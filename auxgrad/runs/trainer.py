@@ -35,6 +35,7 @@ class Trainer:
         self._data: Data | None = None
         self._batches: ShuffledBatches | None = None
         self._compiled: Compiled | None = None
+        self._has_unfrozen = False
 
     @property
     def network(self) -> keras.Model:
@@ -65,10 +66,11 @@ class Trainer:
     def _take(self, data: Data) -> None:
         """Keep the batches for evaluation as long as the data is the same."""
         if self._data is not data:
-            self._data, self._batches = data, None
+            self._data = self._batches = None
             self.train_size = data.sizes["train"]
             self.validation = in_order(*data.validation, EVALUATION_BATCH)
             self.test = in_order(*data.test, EVALUATION_BATCH)
+            self._data = data
 
     def _model(self, config: Config) -> AuxiliaryModel:
         """Return a model that was compiled for an earlier run, started again, or else a new one."""
@@ -76,12 +78,24 @@ class Trainer:
         # Several steps in one call of TensorFlow: without the way back to Python in between.
         at_once = max(n for n in range(1, MOST_STEPS_AT_ONCE + 1) if self.steps_per_epoch % n == 0)
         parts = new.network, new.auxiliary, new.optimizer, new.loss
-        structure = signature(*parts, at_once)
+        # A network may depend on what its config does not tell, such as a data set that it has seen.
+        source = config.problem.model_dump(mode="json"), self._data and self._data.fingerprint
+        structure = signature(*parts, at_once, *source)
         if self._compiled is None or not self._compiled.fits(structure):
-            self._compiled = None
-            gc.collect()  # The old network is in reference cycles; two may be too much for the memory.
+            self._forget()
             self._compiled = Compiled(*parts, structure, at_once)
         return self._compiled.model(new.network, config.mode, config.lam, config.alpha, config.overall)
+
+    def _forget(self) -> None:
+        """Free the old network, which is in reference cycles: two may be too much for the memory."""
+        self._compiled = None
+        is_frozen = gc.get_freeze_count() > 0 and not self._has_unfrozen
+        if is_frozen:  # The first network was frozen with all else, see `auxgrad.sweeps.worker`.
+            gc.unfreeze()
+        gc.collect()
+        if is_frozen:
+            gc.freeze()
+            self._has_unfrozen = True
 
     def train(self, writer: RunWriter, tensorboard: Path | None = None) -> Result:
         """Train with early stopping, test the best epoch once and return the result."""

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from auxgrad.config.composing import check_obeyed, typed, validate
-from auxgrad.config.groups import VALUE_GROUPS
+from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.overrides import parse_overrides
 from auxgrad.config.schema import Config
 from auxgrad.config.setting import KNOBS
@@ -39,11 +39,15 @@ class _Axis:
     lines: tuple[str, ...]
     values: tuple[object, ...]
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether a composed config can take its values: they stand for themselves, not for files."""
+    def is_plain(self, files: Iterable[str]) -> bool:
+        """Return whether a composed config can take its values: they stand for themselves.
+
+        A file of that name, except those of the package, may set other keys too.
+        """
         if self.group in VALUE_GROUPS:
-            return self.group != "mode" and not any(isinstance(value, str) for value in self.values)
+            own = set(files) - set(options(self.group))
+            named = any(isinstance(value, str) or format_value(value) in own for value in self.values)
+            return self.group != "mode" and not named
         return len(self.lines) > 1 and all(isinstance(value, int | float) for value in self.values)
 
 
@@ -52,17 +56,19 @@ def plan(
     arguments: Iterable[str],
     params: Mapping[str, object] | None = None,
     grids: Sequence[Mapping[str, object]] | None = None,
+    files: Callable[[str], Iterable[str]] = options,
 ) -> Plan:
-    """Return every distinct config of a sweep: unused knobs make no difference, doubles are dropped.
+    """Return every distinct config of a sweep: unused knobs make no difference.
 
-    Only one config is composed for each combination of modes and other groups; numbers are put in its
-    place afterwards.
+    Only one config is composed for each combination of modes and other files; numbers replace its own
+    afterwards.
 
     Args:
         compose: from overrides to the composed config of one run.
         arguments: overrides of the command line, sweeps among them.
         params: key to values, as a list or as on the command line; `arguments` go before them.
         grids: several such mappings, each of which goes together with `params`.
+        files: the options of a config group that have a file.
 
     Raises:
         ConfigError: a key or a value is wrong in any of the runs.
@@ -74,10 +80,10 @@ def plan(
         given = parse_overrides(_word(key, value) for key, value in {**(params or {}), **grid}.items())
         axes = [_axis(override) for override in {**given, **typed}.values()]
         swept += [axis.group for axis in axes if len(axis.lines) > 1]
-        # Groups before plain values, seeds last: runs that can share a compiled model stand together.
-        axes.sort(key=lambda axis: (axis.is_plain, {"lam": 1, "seed": 2}.get(axis.group, 0)))
-        outer = [axis for axis in axes if not axis.is_plain]
-        inner = [axis for axis in axes if axis.is_plain]
+        # Seeds last: runs that can share a compiled model stand together.
+        axes.sort(key=lambda axis: {"lam": 1, "seed": 2}.get(axis.group, 0))
+        inner = [axis for axis in axes if axis.is_plain(files(axis.group))]
+        outer = [axis for axis in axes if axis not in inner]
         for fixed in itertools.product(*(axis.lines for axis in outer)):
             words = [*fixed, *(axis.lines[0] for axis in inner)]
             base = compose(words)
@@ -150,6 +156,8 @@ def _axis(override: Override) -> _Axis:
             f"{override.input_line}: the grid sweeper needs single values; "
             "hydra/sweeper=optuna searches intervals"
         )
+    if not lines:
+        raise ConfigError(f"{override.input_line}: has no value")
     if group == "experiment" and len(lines) > 1:
         raise ConfigError(f"{override.input_line}: only one experiment at a time")
     if group in VALUE_GROUPS:

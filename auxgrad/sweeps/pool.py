@@ -42,7 +42,7 @@ class LocalExecutor(Executor):
 def run_all(
     jobs: Mapping[int, Any],
     places: Sequence[Slot],
-    make_worker: Callable[[], Callable[[Any], Outcome]] = Worker,
+    make_worker: Callable[[], Worker] = Worker,
 ) -> Generator[Event]:
     """Execute all jobs in worker processes and yield what happens, as it happens.
 
@@ -78,7 +78,7 @@ class _Process:
     connection: Connection
     job: int | None = None
 
-    def __init__(self, slot: Slot, make_worker: Callable[[], Any]) -> None:
+    def __init__(self, slot: Slot, make_worker: Callable[[], Worker]) -> None:
         self._slot, self._make_worker = slot, make_worker
 
     def _start(self) -> None:
@@ -111,7 +111,10 @@ class _Process:
     def _join(self) -> int | None:
         assert self.process is not None
         self.connection.close()
-        self.process.join()
+        self.process.join(GRACE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
         status, self.process = self.process.exitcode, None
         return status
 
@@ -145,7 +148,7 @@ def _end(processes: Iterable[_Process]) -> None:
 
 
 def _work(
-    connection: Connection, environment: Mapping[str, str], make_worker: Callable[[], Any]
+    connection: Connection, environment: Mapping[str, str], make_worker: Callable[[], Worker]
 ) -> None:
     """The worker's side: jobs in, outcomes out."""
     os.environ.update(environment)
@@ -161,7 +164,7 @@ def _work(
             return
         outcome = worker(job)
         sys.stdout.flush()
-        is_last = isinstance(worker, Worker) and worker.is_worn()
+        is_last = worker.is_worn()
         try:
             connection.send((outcome, is_last))
         except OSError:
@@ -169,8 +172,7 @@ def _work(
         if is_last:
             gc.freeze()  # Or the end of the process would look through all that is alive.
             return
-        if isinstance(worker, Worker):
-            worker.tidy()  # While the parent takes note.
+        worker.tidy()  # While the parent takes note.
 
 
 def leave(number: int, frame: Any) -> None:

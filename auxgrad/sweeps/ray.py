@@ -58,14 +58,24 @@ class RayExecutor(Executor):
             outcome: Outcome
             try:
                 outcome = ray.get(done)
-                if ray.get(worker.is_worn.remote()):
-                    worker = actor.remote()
-                worker.tidy.remote()
             except ray.exceptions.RayError as error:
                 outcome = Failure(f"its Ray actor died ({' '.join(str(error).split())[:200]})")
-                worker = actor.remote()
-            idle.append(worker)
             yield Event(number, outcome)
+            idle.append(worker if self._goes_on(worker) else actor.remote())
+
+    @staticmethod
+    def _goes_on(worker: Any) -> bool:
+        """Whether an actor can take another job."""
+        import ray
+
+        try:
+            if ray.get(worker.is_worn.remote()):
+                ray.kill(worker)
+                return False
+            worker.tidy.remote()
+            return True
+        except ray.exceptions.RayError:
+            return False
 
     def _room(self) -> int:
         """How many actors the cluster has room for."""

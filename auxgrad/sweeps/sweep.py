@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,8 +40,9 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
         AuxgradError: before any run, if the plan, the data or the store cannot be used.
     """
     first = plan.configs[0]
-    if any(config.tracking != first.tracking for config in plan.configs):
-        raise ConfigError("tracking: must be the same for all runs of a sweep")
+    for key in ("tracking", "force", "retries", "fail_fast", "dry_run"):
+        if any(getattr(config, key) != getattr(first, key) for config in plan.configs):
+            raise ConfigError(f"{key}: must be the same for all runs of a sweep")
     over = " × ".join(plan.axes) or "a single run"
     print(f"auxgrad {auxgrad.__version__}: sweep over {over}", flush=True)
     identities = _identities(plan.configs)
@@ -80,7 +82,7 @@ def _identities(configs: Sequence[Config]) -> dict[Config, Identity]:
     fingerprints: dict[tuple[object, ...], str] = {}
     identities = {}
     for config in configs:
-        source = config.problem.name, config.data
+        source = config.problem, config.data
         if source not in fingerprints:
             data = problem_of(config).load(lambda line: print(line, flush=True))
             fingerprints[source] = data.fingerprint
@@ -114,7 +116,8 @@ def _run(
         try:
             outcomes = _Rounds(jobs, names, store, executor, progress).run()
         except BaseException:
-            store.mark_dead_runs()
+            with contextlib.suppress(Exception):  # The store may be what has failed.
+                store.mark_dead_runs()
             progress.say(f"stopped   {progress.summary()}; the same command goes on from here")
             raise
         progress.say(f"sweep     {progress.summary()}")
@@ -194,7 +197,9 @@ class _Rounds:
                 if any(run.status == "RUNNING" and not self.store.mark_if_dead(run) for run in runs):
                     continue
                 waiting.remove(key)
-                finished = [run for run in runs if run.status == "FINISHED"]
+                finished = [
+                    run for run in runs if run.status == "FINISHED" and "test_loss" in run.metrics
+                ]
                 if finished:
                     self.final[key] = Result.of_metrics(finished[0].run_id, finished[0].metrics)
                     self.progress.end(-1, self.names[key], self.final[key], True)

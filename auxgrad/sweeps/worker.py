@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,21 +51,15 @@ class Worker:
             claimed = claim_folder(job.folder)
             folder = str(claimed)
             with _output_to(claimed / LOG_FILE):
-                try:
-                    outcome: Outcome = self._run(job, claimed)
-                except Exception:
-                    logging.getLogger(__name__).exception("the job failed")
-                    raise
+                return self._run(job, claimed)
         except Exception as error:
             return Failure.of(error, folder)
-        return outcome
 
     def _run(self, job: Job, folder: Path) -> Result:
         from auxgrad.runs.session import Session
 
         self._session = self._session or Session()
-        result = self._session.run(job.config, folder, log_model=False, once=job.once)
-        return replace(result, folder=str(folder))
+        return self._session.run(job.config, folder, log_model=False, once=job.once)
 
     def is_worn(self) -> bool:
         """Return whether the process has grown so much that a new one should take over.

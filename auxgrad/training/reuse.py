@@ -13,10 +13,11 @@ from auxgrad.training.auxiliaries import Auxiliary
 from auxgrad.training.model import AuxiliaryModel
 
 # Modules whose classes keep their whole state in variables and in what `get_config` returns.
-KNOWN = ("keras.", "auxgrad.")
+KNOWN = ("keras.", "auxgrad.training.")
 MOST_MODELS = 8  # Each has an average of its own.
-# Known to hold a function, whose state nobody knows.
-OPAQUE = ("Lambda", "function", "__lambda__")
+# Those that hold a function, or what `adapt` has taken from data.
+OPAQUE = {"Lambda", "function", "__lambda__", "Normalization", "Discretization", "StringLookup"}
+OPAQUE |= {"IntegerLookup", "TextVectorization", "FeatureSpace"}
 
 
 class Compiled:
@@ -96,7 +97,8 @@ def signature(
             return None
         parts[2]["config"].pop("name", None)  # Seen nowhere, and another for each optimizer.
         known = [_without_seeds(part) for part in parts]
-        return json.dumps([*known, _loss_state(loss), *rest], sort_keys=True)
+        flags = [(variable.path, variable.trainable) for variable in network.variables]
+        return json.dumps([*known, flags, _loss_state(loss), *rest], sort_keys=True)
     except (TypeError, ValueError, NotImplementedError):
         return None
 

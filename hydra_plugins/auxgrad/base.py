@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from auxgrad.config.composing import validate
+from auxgrad.config.composing import check_obeyed, validate
 from auxgrad.config.overrides import quote_values
 from auxgrad.errors import ConfigError
 
@@ -40,6 +41,7 @@ class AuxgradLauncher(Launcher):
                 raise ConfigError(
                     f"hydra.callbacks.{name}: auxgrad's launchers call none at the start or end of a job"
                 )
+        os.environ.update(config.hydra.job.env_set)  # Inherited by workers and SLURM tasks.
         self.executor = self.make_executor()
 
     @abstractmethod
@@ -54,6 +56,8 @@ class AuxgradLauncher(Launcher):
             self._loader.load_sweep_config(self._config, quote_values(overrides))
             for overrides in job_overrides
         ]
+        for each, overrides in zip(composed, job_overrides, strict=True):
+            check_obeyed(each, overrides)
         jobs = {n: _job(each, n) for n, each in enumerate(composed, initial_job_idx)}
         outcomes = self.executor.run(jobs)
         return [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -62,9 +62,12 @@ class GridSweeper(Sweeper):
         from auxgrad.sweeps.plan import plan
         from auxgrad.sweeps.sweep import sweep
 
-        os.environ.update(self._config.hydra.job.env_set)
-        planned = plan(self._compose, arguments, self._params, self._grids)
+        planned = plan(self._compose, arguments, self._params, self._grids, self._files)
         return sweep(planned, self._executor, Path(self._dir))
 
     def _compose(self, overrides: list[str]) -> Any:
         return self._loader.load_sweep_config(self._config, overrides)
+
+    def _files(self, group: str) -> list[str]:
+        job, overrides = self._config.hydra.job, list(self._config.hydra.overrides.hydra)
+        return self._loader.get_group_options(group, ObjectType.CONFIG, job.config_name, overrides)

@@ -46,7 +46,10 @@ class RayLauncher(AuxgradLauncher):
     def make_executor(self) -> Executor:
         from auxgrad.sweeps.ray import RayExecutor
 
-        return RayExecutor(plain(self._ray["init"]), plain(self._ray["remote"]))
+        init = plain(self._ray["init"])
+        environment = init["runtime_env"].setdefault("env_vars", {})
+        environment.update(self._config.hydra.job.env_set)
+        return RayExecutor(init, plain(self._ray["remote"]))
 
 
 class SlurmLauncher(AuxgradLauncher):

@@ -86,6 +86,12 @@ def test_yaml_lists_are_the_values_of_a_sweep(study, small):
             "hydra.callbacks.log: auxgrad's launchers call none at the start or end of a job",
         ),
         (["-m", "hydra/sweeper=basic", "lam=1,-2"], "lam=-2: must be a finite number >= 0"),
+        (["dry_run=true"], "dry_run=true: shows the plan of a sweep; add --multirun"),
+        (
+            ["-m", "hydra/sweeper=basic", "dry_run=true"],
+            "dry_run=true: only hydra/sweeper=grid knows it",
+        ),
+        (["-m", "lam=glob(x*)"], "lam=glob(x*): matches none of 1, 3, 10"),
         (["--config-path", "."], "--config-path=.: would hide auxgrad's own config groups"),
         (["hydra.searchpath=3"], "hydra.searchpath=3: must be a list of texts"),
         (

@@ -88,6 +88,21 @@ def test_files_that_cannot_be_read(tmp_path):
             read_runs(file)
 
 
+def test_runs_to_compare_with_are_of_one_study_and_have_converged(tmp_path):
+    file = tmp_path / "runs.csv"
+    lines = [
+        "mode,overall,alpha,lam,loss,data",
+        "SingleTask,false,1,0,0.3,a",
+        "SingleTask,false,1,0,inf,a",
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    [estimate] = read_published(str(file)).values()
+    assert (estimate.mean, estimate.n) == (0.3, 1)
+    file.write_text("\n".join([*lines, "SingleTask,false,1,0,0.9,b"]) + "\n")
+    with pytest.raises(ReportError, match="has runs of data=a, data=b; must be of one study"):
+        read_published(str(file))
+
+
 def test_figure7_comes_with_the_package():
     published = read_published("figure7")
     assert len(published) == 19

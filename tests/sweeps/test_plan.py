@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from auxgrad.config import compose
 from auxgrad.config.composing import with_value_source
-from auxgrad.config.groups import conf_dir
+from auxgrad.config.groups import conf_dir, options
 from auxgrad.config.overrides import quote_values
 from auxgrad.errors import ConfigError
 from auxgrad.sweeps.plan import plan
@@ -125,6 +125,7 @@ def test_runs_of_one_setting_stand_together(planned):
         (["mode=SingleTask", "alpha=1,2"], "alpha=2: must be a number in (0, 1]"),
         (["problem.batch_size=32,0"], "problem.batch_size=0: must be a whole number >= 1"),
         (["lam=interval(1,3)"], "lam=interval(1,3): the grid sweeper needs single values"),
+        (["seed=range(0)"], "seed=range(0): has no value"),
         (["experiment=paper,figure7"], "experiment=paper,figure7: only one experiment at a time"),
     ],
 )
@@ -140,6 +141,25 @@ def test_lists_in_yaml_are_values(planned):
     assert {(config.lam, config.problem.hidden) for config in found.configs} == {
         (lam, hidden) for lam in (1.0, 3.5) for hidden in ((8,), (8, 4))
     }
+
+
+def test_a_file_that_sets_more_than_its_own_key(tmp_path):
+    (tmp_path / "lam").mkdir()
+    (tmp_path / "lam/42.yaml").write_text("# @package _global_\nlam: 42\nproblem: {epochs: 7}\n")
+
+    def compose_one(overrides):
+        words = [*quote_values(overrides), f"hydra.searchpath=['file://{tmp_path}',value://]"]
+        return hydra_compose("config", overrides=words, return_hydra_config=True)
+
+    def files(group):
+        return [*options(group), "42"] if group == "lam" else options(group)
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        for lams in ("42,100", "100,42"):
+            found = plan(compose_one, ["mode=Multitask", f"lam={lams}", "seed=1,2"], files=files)
+            each = {(config.lam, config.problem.epochs) for config in found.configs}
+            assert each == {(42.0, 7), (100.0, 200)}
+            assert len(found.configs) == 4
 
 
 def test_values_made_from_others_follow_them(planned):

@@ -138,7 +138,8 @@ def test_runs_of_version_0_1_0_do_not_count_and_are_told(make, capsys):
     assert "1 run of auxgrad 0.1.0 left out" in capsys.readouterr().out
 
 
-def test_one_store_for_all(in_tmp, small):
-    configs = [compose([f"tracking.experiment={name}", *small]) for name in "ab"]
-    with pytest.raises(ConfigError, match="tracking: must be the same"):
+@pytest.mark.parametrize("key", ["tracking.experiment=a", "force=true", "retries=0", "dry_run=true"])
+def test_one_store_and_one_way_to_go_on_for_all(in_tmp, small, key):
+    configs = [compose([*words, *small]) for words in ([], [key])]
+    with pytest.raises(ConfigError, match=r"^\w+: must be the same for all runs of a sweep"):
         sweep(Plan((), 2, tuple(configs)), Scripted(None, ""), in_tmp)
