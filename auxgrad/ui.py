@@ -22,8 +22,8 @@ validation and test loss, averaged over seeds, and the table of its runs. Ctrl-C
 
 words:
   tracking.experiment=NAME  the MLflow experiment; auxgrad if not given
-  tracking.uri=ADDRESS      the store, unless MLFLOW_TRACKING_URI is set; mlflow.db if not given. Of a
-                            tracking server only the link is printed: it runs already
+  tracking.uri=ADDRESS      the store, unless MLFLOW_TRACKING_URI is set; mlflow.db if not given. If it
+                            is a tracking server, only its links are printed
 """
 
 

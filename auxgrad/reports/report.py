@@ -1,4 +1,4 @@
-"""The making of a report: of one study all that there is to say, written to a folder and stored."""
+"""The report on one study: everything that is computed, written to a folder and stored."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Progress:
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """A line of its own."""
+        """Print a line."""
         self._console.print(Text(line))
 
     def start(self, job: int) -> None:
@@ -84,7 +84,7 @@ class Progress:
             self.say(f"time      about {duration(left)} more, until {until:%Y-%m-%d %H:%M}")
 
     def summary(self) -> str:
-        """Numbers of runs: done, failed, left."""
+        """Return the numbers of runs that are done, failed and left."""
         left = self._total - self._done - self._failed
         return f"{self._done} done, {self._failed} failed, {left} left"
 
@@ -109,7 +109,7 @@ class Progress:
 
 
 def print_failures(failures: list[tuple[str, Failure]]) -> None:
-    """The table of failures at the end of a sweep."""
+    """Print the table of failures at the end of a sweep."""
     table = Table(title="Failed runs", title_justify="left")
     for heading in ("run", "error", "folder"):
         table.add_column(heading, overflow="fold")
@@ -120,7 +120,7 @@ def print_failures(failures: list[tuple[str, Failure]]) -> None:
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units.
+    """Return a duration in its two largest units.
 
     >>> [duration(seconds) for seconds in (4.2, 75, 3600, 200_000)]
     ['4 s', '1 min 15 s', '1 h 0 min', '2 d 7 h']

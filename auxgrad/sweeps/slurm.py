@@ -48,7 +48,7 @@ class Task:
     _read: int = 0
 
     def new_events(self) -> Iterator[Event]:
-        """What the task has written since the last call."""
+        """Return what the task has written since the last call."""
         if not self.events_file.exists():
             return
         with self.events_file.open("rb") as stream:
@@ -69,7 +69,7 @@ class Task:
                 yield Event(job, from_dict(outcome))
 
     def lost(self) -> Iterator[Event]:
-        """What the end of a task that did not come to its end means for its runs.
+        """Return what the loss of a task means for its runs.
 
         Those that it had not begun have lost nothing, unless it began none: then something is wrong
         with the task itself.
@@ -193,7 +193,7 @@ def _follow(tasks: Sequence[Task]) -> Iterator[Event]:
 
 
 def _cancel(slurm_jobs: Sequence[str]) -> None:
-    """Cancels, and waits until the runs have been marked KILLED in their tasks."""
+    """Cancel tasks, and wait until their runs have been marked KILLED."""
     if not slurm_jobs:
         return
     print("stopping  SLURM tasks are being cancelled; once more stops at once", flush=True)

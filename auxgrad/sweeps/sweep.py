@@ -28,7 +28,7 @@ POLL_SECONDS = 2
 
 
 def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
-    """Run what of a plan is not finished in the store, report on the terminal and return the results.
+    """Run the configs of a plan that are not finished in the store, and return their results.
 
     Args:
         plan: the configs; all have the same tracking.

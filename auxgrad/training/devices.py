@@ -21,10 +21,10 @@ STARTUP_REMARK = re.compile(
 
 
 def configure(tf32: bool = False) -> None:
-    """Prepares TensorFlow for a run; before anything is computed in this process.
+    """Prepare TensorFlow for a run, before anything is computed in this process.
 
-    GPUs give memory as it is needed, or the share that the launcher has set, and multiply in float32, or
-    with `tf32` in 10 bits of it. On the CPU XLA may compute several outputs in one pass of the memory,
+    GPUs give memory as it is needed, or the share that the launcher has set, and multiply in float32,
+    or with `tf32` in 10 bits of it. On the CPU XLA may compute several outputs in one pass of the memory,
     where XLA_FLAGS is not set.
     """
     import tensorflow as tf
@@ -45,7 +45,7 @@ def configure(tf32: bool = False) -> None:
 
 
 def describe() -> str:
-    """The names of the GPUs, or the number of cores."""
+    """Return the names of the GPUs, or the number of cores."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -55,7 +55,7 @@ def describe() -> str:
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Keeps TensorFlow's remarks at start-up off the terminal; warnings, errors and all else pass.
+    """Keep TensorFlow's remarks at start-up off the terminal; warnings, errors and all else pass.
 
     They are written by C++ code before it can be configured, so the file descriptor is diverted.
     """

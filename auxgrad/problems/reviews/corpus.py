@@ -59,7 +59,7 @@ class Reviews:
     fingerprint: str
 
     def matrix(self) -> scipy.sparse.csr_array:
-        """All reviews as a sparse float32 matrix of multi-hot rows, shape (reviews, num_words)."""
+        """Return the reviews as a sparse float32 matrix of multi-hot rows, shape (n, num_words)."""
         values = np.ones(len(self.indices), np.float32)
         shape = len(self.labels), self.num_words
         rows = self.indptr.astype(np.int32)  # Or SciPy would make both int64.
@@ -81,7 +81,7 @@ ARRAYS = ("indptr", "indices", "labels", "train", "validation", "test")
 
 
 def load(config: DataConfig, say: Callable[[str], None] = lambda line: None) -> Reviews:
-    """The encoded reviews, from the cache or else encoded now, once, whatever the number of processes.
+    """Return the encoded reviews, from the cache, or encoded now, by one of all processes.
 
     `say` is called with one line before work that takes seconds. Raises DataError.
     """
