@@ -88,6 +88,8 @@ class Trainer:
 
     def _forget(self) -> None:
         """Free the old network, which is in reference cycles: two may be too much for the memory."""
+        if self._compiled is None:
+            return
         self._compiled = None
         is_frozen = gc.get_freeze_count() > 0 and not self._has_unfrozen
         if is_frozen:  # The first network was frozen with all else, see `auxgrad.sweeps.worker`.

@@ -24,8 +24,8 @@ def configure(tf32: bool = False) -> None:
     """Prepare TensorFlow for a run, before anything is computed in this process.
 
     GPUs give memory as it is needed, or the share that the launcher has set, and multiply in float32,
-    or with `tf32` in 10 bits of it. On the CPU XLA may compute several outputs in one pass of the memory,
-    where XLA_FLAGS is not set.
+    or with `tf32` in 10 bits of it. On the CPU XLA may compute several outputs in one pass of the
+    memory, where XLA_FLAGS is not set.
     """
     import tensorflow as tf
 
