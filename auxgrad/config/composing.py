@@ -65,7 +65,7 @@ def compose(overrides: Iterable[str] = ()) -> Config:
 def check_obeyed(composed: DictConfig, overrides: Iterable[str]) -> None:
     """Raise ConfigError if a value group of the overrides has another value in the composed config.
 
-    A YAML file that sets `lam:` itself goes before the option that the command line chooses.
+    A YAML file that sets `lam:` itself takes precedence over the option that the command line chooses.
     """
     for key, override in parse_overrides(overrides).items():
         if key not in VALUE_GROUPS or override.is_sweep_override():
@@ -86,7 +86,7 @@ def with_value_source(
 ) -> list[str]:
     """Return the arguments with the source of values at the end of the search path.
 
-    It comes last so that a user's files go first, and as an override, since Hydra reads
+    It comes last so that a user's files take precedence, and as an override, since Hydra reads
     `hydra.searchpath` of the primary config only, which may be a user's own.
 
     Args:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from dataclasses import dataclass, field
 
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from mlflow import MlflowClient
@@ -191,3 +193,15 @@ def test_once_returns_what_was_finished_before(in_tmp, small):
     assert second.run_id == first.run_id
     assert second.metrics == first.metrics
     assert not (in_tmp / "b").exists()
+
+
+@pytest.mark.long
+def test_memory_stays_flat_over_three_hundred_runs_of_changing_modes(in_tmp, small):
+    session, process, used = Session(), psutil.Process(), []
+    modes = ("SingleTask", "Multitask", "Projection", "Orthogonal", "WeightedCosine")
+    for number in range(300):
+        words = [f"mode={modes[number % 5]}", f"overall={('true', 'false')[number % 2]}"]
+        run(session, [*small, *words, f"seed={number}", "problem.epochs=1"], folder=f"out/{number}")
+        gc.collect()
+        used.append(process.memory_info().rss)
+    assert used[-1] - used[50] < 100 << 20, used[::25]
