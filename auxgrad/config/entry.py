@@ -16,8 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from auxgrad.config.backend import check_backend
 from auxgrad.config.composing import check_obeyed, validate, with_value_source
 from auxgrad.config.groups import VALUE_GROUPS
-from auxgrad.config.messages import check_values, explain_hydra
+from auxgrad.config.messages import check_values, explain_hydra, unknown_key
 from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_values
+from auxgrad.config.schema import SECTIONS, Config
+from auxgrad.config.values import parse_scalar
 from auxgrad.errors import AuxgradError, ConfigError
 
 
@@ -35,7 +37,30 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         )
     if given.multirun and given.cfg:
         raise ConfigError("--multirun: cannot be combined with --cfg, which shows one run")
+    asks_only = given.help or given.hydra_help or given.shell_completion or given.info
+    has_other_files = given.config_name or given.config_dir or any("searchpath" in w for w in quoted)
+    if not asks_only and not has_other_files:
+        _check_words(given.overrides)
     return with_value_source(quoted, given.overrides, given.config_name, given.config_dir)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise ConfigError for a key or a value that the config cannot have.
+
+    Hydra would find it too, after composing twice. It holds where no other files are in play than ours.
+    """
+    for word in words:
+        key, is_pair, value = word.partition("=")
+        group, _, name = key.partition(".")
+        if not is_pair or not key.replace(".", "").isidentifier() or group in ("hydra", "experiment"):
+            continue  # Hydra's own, or of a form that Hydra knows better.
+        is_known = group in Config.model_fields
+        if name and group in SECTIONS:
+            is_known = name in SECTIONS[group].model_fields
+        if not is_known:
+            raise ConfigError(unknown_key(key, value))
+        if key in VALUE_GROUPS and value.startswith("'"):
+            check_values(key, value.strip("'").split("','"))
 
 
 def check_run(composed: DictConfig) -> None:
@@ -62,7 +87,9 @@ def check_sweep(composed: DictConfig) -> None:
             raise ConfigError(f"{key}=true: only hydra/sweeper=grid knows it")
     for key, override in parse_overrides(composed.hydra.overrides.task).items():
         if key in VALUE_GROUPS and override.is_discrete_sweep():
-            check_values(key, (text.strip("'") for text in override.sweep_string_iterator()))
+            texts = [text.strip("'") for text in override.sweep_string_iterator()]
+            # A name may be that of a user's own file.
+            check_values(key, (text for text in texts if not isinstance(parse_scalar(text), str)))
 
 
 def _check_folder(composed: DictConfig) -> None:

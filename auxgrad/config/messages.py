@@ -19,7 +19,7 @@ def explain_hydra(error: Exception) -> str:
     """Return one line for an error of Hydra or OmegaConf."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not override '([^']+)'.*?use \+(\S+)", text):
-        return _unknown_key(match[1], match[2].partition("=")[2])
+        return unknown_key(match[1], match[2].partition("=")[2])
     if match := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, option = match.groups()
         return _not_allowed(group, option) if group in VALUE_GROUPS else _not_an_option(group, option)
@@ -34,6 +34,15 @@ def explain_validation(error: ValidationError) -> str:
     # What an unknown mode would have brought along is missing too: say only what was wrong.
     items = [item for item in error.errors() if item["type"] != "missing"] or error.errors()
     return "\n".join(_explain(item) for item in items)
+
+
+def unknown_key(key: str, value: str) -> str:
+    """Return the line for a key that the config does not have, with those that it has."""
+    group, _, _ = key.rpartition(".")
+    prefix = f"{group}." if group in SECTIONS else ""
+    fields = SECTIONS.get(group, Config).model_fields
+    known = [prefix + name for name in fields if name not in ("name", "mode_uses")]
+    return f"{key}={value}: unknown key; must be one of {', '.join(known)}{nearest(key, known)}"
 
 
 def check_values(key: str, texts: Iterable[str]) -> None:
@@ -68,7 +77,7 @@ def _explain(item: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in item["loc"] if isinstance(part, str))
     given = format_value(item["input"])
     if item["type"] == "extra_forbidden":
-        return _unknown_key(key, given)
+        return unknown_key(key, given)
     if item["type"] == "missing":
         return f"{key}: missing from the config"
     if key in VALUE_GROUPS:
@@ -87,11 +96,3 @@ def _not_allowed(key: str, value: object) -> str:
 def _not_an_option(group: str, option: str) -> str:
     known = options(group)
     return f"{group}={option}: must be one of {', '.join(known)}{nearest(option, known)}"
-
-
-def _unknown_key(key: str, value: str) -> str:
-    group, _, _ = key.rpartition(".")
-    prefix = f"{group}." if group in SECTIONS else ""
-    fields = SECTIONS.get(group, Config).model_fields
-    known = [prefix + name for name in fields if name not in ("name", "mode_uses")]
-    return f"{key}={value}: unknown key; must be one of {', '.join(known)}{nearest(key, known)}"
