@@ -13,7 +13,7 @@ from auxgrad.config.identity import Identity
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
 from auxgrad.record.database import Database, sqlite_file
 from auxgrad.record.liveness import is_alive, process_tags
-from auxgrad.record.remote import Server, stored
+from auxgrad.record.remote import Server
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY, StoredRun
 from auxgrad.record.writing import Dataset, RunWriter, context_tags
 
@@ -103,10 +103,6 @@ class Store:
     def runs(self, status: str | None = None, key: str | None = None) -> list[StoredRun]:
         """Return the experiment's runs with this status and this run key, newest first."""
         return self._reader.runs(status, key)
-
-    def run(self, run_id: str) -> StoredRun:
-        """Return one run."""
-        return stored(self.client.get_run(run_id))
 
     def finished_keys(self) -> set[str]:
         """Return the keys of all runs that are FINISHED. Runs of auxgrad 0.1.0 do not count."""

@@ -39,15 +39,16 @@ class _Axis:
     lines: tuple[str, ...]
     values: tuple[object, ...]
 
-    def is_plain(self, files: Iterable[str]) -> bool:
+    def is_plain(self, files: Callable[[str], Iterable[str]]) -> bool:
         """Return whether a composed config can take its values: they stand for themselves.
 
         A file of that name, except those of the package, may set other keys too.
         """
         if self.group in VALUE_GROUPS:
-            own = set(files) - set(options(self.group))
-            named = any(isinstance(value, str) or format_value(value) in own for value in self.values)
-            return self.group != "mode" and not named
+            if self.group == "mode" or any(isinstance(value, str) for value in self.values):
+                return False
+            own = set(files(self.group)) - set(options(self.group))
+            return own.isdisjoint(format_value(value) for value in self.values)
         return len(self.lines) > 1 and all(isinstance(value, int | float) for value in self.values)
 
 
@@ -73,16 +74,16 @@ def plan(
     Raises:
         ConfigError: a key or a value is wrong in any of the runs.
     """
-    typed = parse_overrides(arguments)
+    asked = parse_overrides(arguments)
     configs: dict[Config, None] = {}
     combinations, swept = 0, []
     for grid in grids or [{}]:
         given = parse_overrides(_word(key, value) for key, value in {**(params or {}), **grid}.items())
-        axes = [_axis(override) for override in {**given, **typed}.values()]
+        axes = [_axis(override) for override in {**given, **asked}.values()]
         swept += [axis.group for axis in axes if len(axis.lines) > 1]
         # Seeds last: runs that can share a compiled model stand together.
         axes.sort(key=lambda axis: {"lam": 1, "seed": 2}.get(axis.group, 0))
-        inner = [axis for axis in axes if axis.is_plain(files(axis.group))]
+        inner = [axis for axis in axes if axis.is_plain(files)]
         outer = [axis for axis in axes if axis not in inner]
         for fixed in itertools.product(*(axis.lines for axis in outer)):
             words = [*fixed, *(axis.lines[0] for axis in inner)]

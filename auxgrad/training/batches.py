@@ -46,7 +46,7 @@ class ShuffledBatches:
         self._steps = math.ceil(self._examples.size / batch_size)
         self._order = self._orders(0)
         numbers = tf.data.Dataset.counter()
-        self._dataset = _dataset(numbers, self._examples, lambda number: self._gather(number))
+        self._dataset = _dataset(numbers, self._examples, self._gather)
 
     def restart(self, seed: int) -> tf.data.Dataset:
         """Return the batches (x, y) in the orders of a seed; those of an earlier seed end with it."""

@@ -65,7 +65,7 @@ class Compiled:
         if len(self._models) > MOST_MODELS:
             del self._models[next(iter(self._models))]
         model.lam, model.alpha = lam, alpha
-        if network is not self._network or len(self._models) > 1:
+        if network is not self._network:  # Else nothing has been trained yet.
             model.restart(network, self._optimizer_start())
         return model
 

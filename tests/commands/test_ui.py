@@ -28,6 +28,7 @@ from auxgrad.record.links import (
     ui_command,
 )
 from auxgrad.record.opening import open_sibling, open_store
+from auxgrad.record.remote import stored
 from auxgrad.record.store import SETTINGS, Store
 from auxgrad.record.writing import Dataset
 
@@ -129,7 +130,7 @@ def test_of_a_server_only_the_link_and_curves_through_it(store, tmp_path):
         assert charts_url(remote).startswith(f"{url}/#/experiments/{store.experiment_id}/runs?")
         assert repr(remote.runs()) == repr(store.runs())  # In which nan equals nan.
         [run] = remote.runs("FINISHED", store.runs()[0].identity.key)
-        assert repr(remote.run(run.run_id)) == repr(run)
+        assert repr(stored(remote.client.get_run(run.run_id))) == repr(run)
         assert remote.runs("RUNNING") == []
         assert remote.finished_keys() == store.finished_keys() == {run.identity.key}
         assert remote.count_outdated() == 0

@@ -22,7 +22,7 @@ from auxgrad.config import Identity
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import RunsElsewhere, TrackingError
 from auxgrad.record.opening import open_sibling, open_store, store_uri
-from auxgrad.record.remote import Server
+from auxgrad.record.remote import Server, stored
 from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY
 from auxgrad.record.writing import Dataset
@@ -88,7 +88,7 @@ def test_eight_processes_meet_a_store_that_is_not_there(tmp_path):
 def test_what_a_run_brings_along(store):
     run = store.start_run(IT, {"device": "CPU"}, DATA)
     [found] = store.runs()
-    assert found == store.run(run.run_id)
+    assert found == stored(store.client.get_run(run.run_id))
     assert found.status == "RUNNING"
     assert found.params == IT.params
     assert found.identity == IT
@@ -120,7 +120,7 @@ def test_an_identity_that_was_changed_by_hand(store):
         with pytest.raises(
             TrackingError, match=f"^run {run.run_id}: tag auxgrad.identity cannot be read"
         ):
-            _ = store.run(run.run_id).identity
+            _ = stored(store.client.get_run(run.run_id)).identity
 
 
 def test_a_run_is_made_once(store):
@@ -136,7 +136,7 @@ def test_a_run_is_made_once(store):
     second.end("FINISHED")
     with pytest.raises(AlreadyFinished, match=f"^finished already: run {second.run_id}$") as caught:
         start()
-    assert caught.value.run == store.run(second.run_id)
+    assert caught.value.run == stored(store.client.get_run(second.run_id))
     again = pickle.loads(pickle.dumps(caught.value))  # It may come out of a worker.
     assert again.run == caught.value.run
     assert store.finished_keys() == {IT.key}
@@ -259,11 +259,11 @@ def test_a_long_run_gives_heartbeats(store, monkeypatch):
     writer = store.start_run(IT, {}, DATA)
     store.client.set_tag(writer.run_id, "worker.heartbeat", "1000")
     writer.flush()
-    assert store.run(writer.run_id).tags["worker.heartbeat"] == "1000"  # Not yet due.
+    assert stored(store.client.get_run(writer.run_id)).tags["worker.heartbeat"] == "1000"  # Not yet due.
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 61)
     writer.flush_now_and_then()
-    assert time.time() - float(store.run(writer.run_id).tags["worker.heartbeat"]) < 10
+    assert time.time() - float(stored(store.client.get_run(writer.run_id)).tags["worker.heartbeat"]) < 10
 
 
 def test_artifacts(store, tmp_path):
