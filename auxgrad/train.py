@@ -23,7 +23,7 @@ from auxgrad.errors import AuxgradError
 def train(composed: DictConfig) -> float:
     """Train one run; return the best validation loss, which a Hydra sweeper may minimise."""
     config = validate(composed).normalise()
-    from auxgrad.runs.session import Session
+    from auxgrad.execution.session import Session
 
     hydra_config = HydraConfig.get()
     is_single = hydra_config.mode is not RunMode.MULTIRUN

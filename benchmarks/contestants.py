@@ -72,7 +72,7 @@ class Auxgrad(Contestant):
         import tensorflow as tf
 
         from auxgrad.problems import problem_of
-        from auxgrad.runs.trainer import Trainer
+        from auxgrad.execution.trainer import Trainer
 
         self.trainer = Trainer()
         self.trainer.prepare(self.config, problem_of(self.config).load(print))

@@ -49,7 +49,7 @@ def main() -> None:
     imported("hydra", "auxgrad.train")
     imported("mlflow", "mlflow.tracking")
     imported("tensorflow")
-    imported("keras", "auxgrad.problems.reviews.network", "auxgrad.runs.session", "auxgrad.runs.trainer")
+    imported("keras", "auxgrad.problems.reviews.network", "auxgrad.execution.session", "auxgrad.execution.trainer")
 
     import keras
 
@@ -57,7 +57,7 @@ def main() -> None:
     from auxgrad.problems.reviews import ReviewSentiment
     from auxgrad.record.store import Store
     from auxgrad.record.writing import RunWriter
-    from auxgrad.runs import session
+    from auxgrad.execution import session
     from auxgrad.training.model import AuxiliaryModel
 
     epochs: list[float] = []

@@ -110,7 +110,7 @@ def failing(tmp_path: Path) -> dict[str, str]:
         "import os, pathlib, signal, sys\n"
         "class Break:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'auxgrad.runs.curves':\n"
+        "        if name == 'auxgrad.execution.curves':\n"
         "            sys.meta_path.remove(self)\n"
         "            from auxgrad.training import model\n"
         "            fit = model.AuxiliaryModel.fit\n"

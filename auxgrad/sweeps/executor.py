@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from auxgrad.runs.result import Outcome
+from auxgrad.execution.result import Outcome
 from auxgrad.sweeps.worker import Job
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from auxgrad.runs.result import Failure, Outcome
+from auxgrad.execution.result import Failure, Outcome
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.slots import Slot, slots
 from auxgrad.sweeps.worker import Job, Worker

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from auxgrad.runs.result import Failure, Outcome, Result
+from auxgrad.execution.result import Failure, Outcome, Result
 
 
 class Progress:

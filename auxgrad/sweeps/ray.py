@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from auxgrad.errors import AuxgradError
-from auxgrad.runs.result import Failure, Outcome
+from auxgrad.execution.result import Failure, Outcome
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.worker import Job, Worker
 

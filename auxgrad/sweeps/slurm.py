@@ -23,7 +23,7 @@ from typing import Any
 
 from auxgrad.errors import AuxgradError
 from auxgrad.record.liveness import slurm_states
-from auxgrad.runs.result import Failure, from_dict, to_dict
+from auxgrad.execution.result import Failure, from_dict, to_dict
 from auxgrad.sweeps import pool
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.slots import slots

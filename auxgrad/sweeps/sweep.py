@@ -17,7 +17,7 @@ from auxgrad.record import links
 from auxgrad.record.folders import file_name
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import Store
-from auxgrad.runs.result import Failure, Outcome, Result
+from auxgrad.execution.result import Failure, Outcome, Result
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.plan import Plan
 from auxgrad.sweeps.progress import Progress, print_failures

@@ -15,10 +15,10 @@ import psutil
 
 from auxgrad.config.schema import Config
 from auxgrad.record.folders import claim_folder
-from auxgrad.runs.result import Failure, Outcome, Result
+from auxgrad.execution.result import Failure, Outcome, Result
 
 if TYPE_CHECKING:
-    from auxgrad.runs.session import Session
+    from auxgrad.execution.session import Session
 
 LOG_FILE = "output.log"
 MOST_GROWTH = 1 << 30  # Bytes.
@@ -56,7 +56,7 @@ class Worker:
             return Failure.of(error, folder)
 
     def _run(self, job: Job, folder: Path) -> Result:
-        from auxgrad.runs.session import Session
+        from auxgrad.execution.session import Session
 
         self._session = self._session or Session()
         return self._session.run(job.config, folder, log_model=False, once=job.once)

@@ -21,7 +21,7 @@ from auxgrad.config.overrides import quote_values
 from auxgrad.errors import ConfigError
 
 if TYPE_CHECKING:
-    from auxgrad.runs.result import Outcome
+    from auxgrad.execution.result import Outcome
     from auxgrad.sweeps.executor import Executor
     from auxgrad.sweeps.worker import Job
 
@@ -76,7 +76,7 @@ def _job(composed: DictConfig, number: int) -> Job:
 
 
 def _returned(outcome: Outcome | None, overrides: list[str]) -> JobReturn:
-    from auxgrad.runs.result import Result
+    from auxgrad.execution.result import Result
 
     done = JobReturn(overrides=overrides, working_dir=outcome.folder if outcome else None)
     if isinstance(outcome, Result):

@@ -17,7 +17,7 @@ from auxgrad.errors import ConfigError
 from hydra_plugins.auxgrad.base import plain
 
 if TYPE_CHECKING:
-    from auxgrad.runs.result import Result
+    from auxgrad.execution.result import Result
     from auxgrad.sweeps.executor import Executor
 
 

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 
 from auxgrad.config import compose
 from auxgrad.problems import problem_of
-from auxgrad.runs.session import Session
+from auxgrad.execution.session import Session
 from auxgrad.training.batches import in_order
 
 

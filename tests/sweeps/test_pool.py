@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from auxgrad.runs.result import Failure, Result
+from auxgrad.execution.result import Failure, Result
 from auxgrad.sweeps.pool import run_all
 from auxgrad.sweeps.slots import Slot
 from auxgrad.sweeps.worker import Worker

@@ -13,7 +13,7 @@ from auxgrad.training.sparse import SparseDense
 
 def build(options: ProblemConfig, inputs: int, seed: int) -> Training:
     """Return a new network of dense relu layers and one logit for multi-hot vectors of that width."""
-    # The first number fixes the order of the batches; see `auxgrad.runs.trainer`.
+    # The first number fixes the order of the batches; see `auxgrad.execution.trainer`.
     _, *seeds = np.random.SeedSequence(seed).generate_state(len(options.hidden) + 2)
     widths = (*options.hidden, 1)
     x = outputs = keras.Input((inputs,), sparse=True, name="reviews")

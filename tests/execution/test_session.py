@@ -16,9 +16,9 @@ from mlflow import MlflowClient
 import auxgrad
 from auxgrad.config import compose
 from auxgrad.problems.base import Data, Problem, Training
-from auxgrad.runs import session as session_module
-from auxgrad.runs import trainer as trainer_module
-from auxgrad.runs.session import Session
+from auxgrad.execution import session as session_module
+from auxgrad.execution import trainer as trainer_module
+from auxgrad.execution.session import Session
 
 NAMES = ("train_loss", "val_loss", "test_loss", "cosine/overall", "conflict/overall")
 

@@ -14,8 +14,8 @@ import numpy as np
 from auxgrad.config.schema import Config
 from auxgrad.problems import Data, Training, problem_of
 from auxgrad.record.writing import RunWriter
-from auxgrad.runs.curves import RecordCurves
-from auxgrad.runs.result import Result
+from auxgrad.execution.curves import RecordCurves
+from auxgrad.execution.result import Result
 from auxgrad.training import devices
 from auxgrad.training.batches import ShuffledBatches, in_order
 from auxgrad.training.model import AuxiliaryModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from auxgrad.runs.curves import RecordCurves
+from auxgrad.execution.curves import RecordCurves
 from auxgrad.training.counters import LOSSES_KEPT
 from auxgrad.training.model import AuxiliaryModel
 

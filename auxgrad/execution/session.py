@@ -23,12 +23,12 @@ from auxgrad.record import links
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import AlreadyFinished, Store
 from auxgrad.record.writing import Dataset, RunWriter
-from auxgrad.runs import versions
-from auxgrad.runs.result import Result
+from auxgrad.execution import versions
+from auxgrad.execution.result import Result
 from auxgrad.training import devices
 
 if TYPE_CHECKING:
-    from auxgrad.runs.trainer import Trainer
+    from auxgrad.execution.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # Ten times as fast, where it was built.
@@ -79,7 +79,7 @@ class Session:
         sizes = ", ".join(f"{size:,} {part}" for part, size in data.sizes.items())
         print(f"data      {data.name}: {sizes} {data.examples} (SHA-256 {data.fingerprint[:8]})")
         with devices.quiet_stderr():
-            from auxgrad.runs.trainer import Trainer
+            from auxgrad.execution.trainer import Trainer
 
             self._trainer = self._trainer or Trainer()
             self._trainer.prepare(config, data)
