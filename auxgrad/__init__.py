@@ -11,18 +11,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auxgrad.censoring import censor
+    from auxgrad.censoring import Mode, censor
     from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
     from auxgrad.training.model import AuxiliaryModel
 
 __version__ = "0.2.0"
 
-__all__ = ["Auxiliary", "AuxiliaryLoss", "AuxiliaryModel", "WeightDecay", "censor"]
+__all__ = ["Auxiliary", "AuxiliaryLoss", "AuxiliaryModel", "Mode", "WeightDecay", "censor"]
 
 _HOME = {
     "Auxiliary": "auxgrad.training.auxiliaries",
     "AuxiliaryLoss": "auxgrad.training.auxiliaries",
     "AuxiliaryModel": "auxgrad.training.model",
+    "Mode": "auxgrad.censoring",
     "WeightDecay": "auxgrad.training.auxiliaries",
     "censor": "auxgrad.censoring",
 }

@@ -42,6 +42,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
     try:
         with plain_ending():
+            if str(Path.cwd()) not in sys.path and "" not in sys.path:
+                sys.path.insert(0, str(Path.cwd()))  # As `python -m` does: modules of the user's.
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way.
             sys.argv[1:] = prepare(sys.argv[1:])
             train()

@@ -262,9 +262,10 @@ def main() -> None:
     rounds, count, seeds, points = (1, 4, 2, 1) if quick else (5, 20, 6, 4)
     limit = ["problem.epochs=2"] if quick else []
     figures = Figures()
+    from auxgrad.config.quiet import quiet_stderr
     from auxgrad.training import devices
 
-    with devices.quiet_stderr():
+    with quiet_stderr():
         device = devices.describe()
     print(f"{device} ({platform.machine()}), Python {platform.python_version()}")
     table(

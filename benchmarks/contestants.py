@@ -71,8 +71,8 @@ class Auxgrad(Contestant):
     def prepare(self) -> None:
         import tensorflow as tf
 
-        from auxgrad.problems import problem_of
         from auxgrad.execution.trainer import Trainer
+        from auxgrad.problems import problem_of
 
         self.trainer = Trainer()
         self.trainer.prepare(self.config, problem_of(self.config).load(print))

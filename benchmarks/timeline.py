@@ -49,15 +49,20 @@ def main() -> None:
     imported("hydra", "auxgrad.train")
     imported("mlflow", "mlflow.tracking")
     imported("tensorflow")
-    imported("keras", "auxgrad.problems.reviews.network", "auxgrad.execution.session", "auxgrad.execution.trainer")
+    imported(
+        "keras",
+        "auxgrad.problems.reviews.network",
+        "auxgrad.execution.session",
+        "auxgrad.execution.trainer",
+    )
 
     import keras
 
     from auxgrad import train
+    from auxgrad.execution import session
     from auxgrad.problems.reviews import ReviewSentiment
     from auxgrad.record.store import Store
     from auxgrad.record.writing import RunWriter
-    from auxgrad.execution import session
     from auxgrad.training.model import AuxiliaryModel
 
     epochs: list[float] = []

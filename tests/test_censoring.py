@@ -12,7 +12,8 @@ import tensorflow as tf
 
 import auxgrad
 from auxgrad.censoring import MODES
-from auxgrad.config.groups import options
+from auxgrad.config.groups import options, preset
+from auxgrad.config.loading import load
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "censoring.json").read_text())
 CENSORING = [mode for mode in MODES if mode not in ("SingleTask", "Multitask")]
@@ -72,6 +73,34 @@ def test_golden_lists(lists, way):
 
 def test_every_mode_is_on_the_command_line():
     assert sorted(MODES) == options("mode")
+    for name, mode in MODES.items():
+        file = preset("mode", name)
+        assert (file["mode"], tuple(file["mode_uses"])) == (name, mode.uses)
+        assert load("mode_rule", file["mode_rule"]) is mode.rule
+
+
+def halfway(d, U, V):
+    return tf.ones_like(d), -0.5 * tf.minimum(d, 0.0) / V
+
+
+def test_a_rule_of_ones_own():
+    """A rule, a mode of it, and numbers instead of tensors."""
+    u, v = [1.0, -1.0], [0.0, 2.0]
+    cases = {
+        halfway: [1.0, -0.5],
+        auxgrad.Mode("Halfway", halfway): [1.0, -0.5],
+        auxgrad.Mode("Half", lambda d, U, V: (0.5, 0.0)): [0.5, -0.5],
+        auxgrad.Mode("Plus", lambda d, U, V: (0.5, 0.25)): [0.5, 0.0],
+    }
+    for mode, wanted in cases.items():
+        for overall in (False, True):
+            [censored] = auxgrad.censor([u], [v], mode, overall)
+            np.testing.assert_allclose(censored, wanted, rtol=1e-6, atol=1e-7)
+    # Tensors leave u as it is where v is nothing or zero; numbers hold there too.
+    for v in (None, [0.0, 0.0]):
+        assert auxgrad.censor([u], [v], halfway)[0].numpy().tolist() == u
+        half = auxgrad.Mode("Half", lambda d, U, V: (0.5, 0.0))
+        assert auxgrad.censor([u], [v], half)[0].numpy().tolist() == [0.5, -0.5]
 
 
 # --- properties --------------------------------------------------------------------------------------
@@ -191,7 +220,7 @@ def test_shapes_that_only_the_run_of_a_graph_tells():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="mode='Projektion': must be one of SingleTask, "):
+    with pytest.raises(ValueError, match="mode='Projektion': must be a Mode, a rule or one of"):
         auxgrad.censor([U0], [V0], "Projektion")
     with pytest.raises(ValueError, match="auxiliary has 1 gradients, primary has 2"):
         auxgrad.censor([U0], [V0, V0])

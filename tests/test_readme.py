@@ -45,7 +45,7 @@ def test_the_quick_start_is_two_lines():
 def test_no_other_commands_than_the_ones_run_here():
     assert set(OTHERS) == {UI, *REPORTS, BENCHMARKS}
     assert len(REPORTS) == 3
-    assert len(TRAINING) == 12
+    assert len(TRAINING) == 14
     assert [re.findall(r"launcher=(\w+)", command) for command in CLUSTER] == [
         ["slurm"],
         ["slurm"],
@@ -60,6 +60,15 @@ def combinations_in(command: str) -> int:
     return math.prod(sizes.get(value, value.count(",") + 1) for value in values)
 
 
+def write_own_mode(folder: Path) -> None:
+    """Write the mode of the README's example."""
+    [rules] = re.findall(r"```python\n(.*?def halfway.*?)```", README.split("## Adding a mode")[1], re.S)
+    [mode] = re.findall(r"```yaml\n(.*?mode: Halfway.*?)```", README.split("## Adding a mode")[1], re.S)
+    (folder / "rules.py").write_text(rules)
+    (folder / "conf/mode").mkdir(parents=True)
+    (folder / "conf/mode/Halfway.yaml").write_text(mode)
+
+
 def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> None:
     """Runs it with a small network, for one epoch and of an experiment one seed."""
     with tarfile.open(tmp_path / "aclImdb.tar.gz", "w:gz") as tar:
@@ -67,6 +76,8 @@ def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> N
     small = [f"data.cache_dir={cache}", "problem.hidden=[4]", "problem.epochs=1"]
     if "experiment=figure7" in command:
         command = re.sub(r"range\(\d+\)", "range(1)", command)
+    if "--config-dir" in command:
+        write_own_mode(tmp_path)
     words = [sys.executable, *shlex.split(command)[1:]]
     if "--multirun" in words and "launcher" not in command:
         words.append("hydra.launcher.workers=1")

@@ -13,10 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from auxgrad.config.groups import VALUE_GROUPS, conf_dir
+from auxgrad.config.groups import conf_dir
 from auxgrad.config.messages import explain_hydra, explain_validation
 from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
-from auxgrad.config.schema import Config, TrackingConfig
+from auxgrad.config.schema import BY_MODE_FILE, Config, TrackingConfig
+from auxgrad.config.setting import RUN_KEYS
 from auxgrad.config.values import format_value, parse_scalar, quote
 from auxgrad.errors import ConfigError
 
@@ -68,7 +69,12 @@ def check_obeyed(composed: DictConfig, overrides: Iterable[str]) -> None:
     A YAML file that sets `lam:` itself takes precedence over the option that the command line chooses.
     """
     for key, override in parse_overrides(overrides).items():
-        if key not in VALUE_GROUPS or override.is_sweep_override():
+        if key in BY_MODE_FILE:
+            raise ConfigError(
+                f"{override.input_line}: is set by the file of the mode; "
+                "a file conf/mode/NAME.yaml, found by --config-dir, adds a mode"
+            )
+        if key not in RUN_KEYS or override.is_sweep_override():
             continue
         asked, found = parse_scalar(str(override.value())), composed[key]
         if (key == "mode" or not isinstance(asked, str)) and format_value(found) != format_value(asked):

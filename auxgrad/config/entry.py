@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -15,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from auxgrad.config.backend import check_backend
 from auxgrad.config.composing import check_obeyed, validate, with_value_source
-from auxgrad.config.groups import VALUE_GROUPS
-from auxgrad.config.messages import check_values, explain_hydra, unknown_key
+from auxgrad.config.groups import VALUE_GROUPS, conf_dir, options
+from auxgrad.config.messages import check_values, explain_hydra, not_an_option, unknown_key
 from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_values
 from auxgrad.config.schema import SECTIONS, Config
 from auxgrad.config.values import parse_scalar
@@ -37,11 +38,23 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         )
     if given.multirun and given.cfg:
         raise ConfigError("--multirun: cannot be combined with --cfg, which shows one run")
+    if given.config_dir:
+        _check_hidden(Path(given.config_dir))
     asks_only = given.help or given.hydra_help or given.shell_completion or given.info
     has_other_files = given.config_name or given.config_dir or any("searchpath" in w for w in quoted)
     if not asks_only and not has_other_files:
         _check_words(given.overrides)
     return with_value_source(quoted, given.overrides, given.config_name, given.config_dir)
+
+
+def _check_hidden(folder: Path) -> None:
+    """Raise ConfigError for a file that Hydra would pass over, since one of ours goes first."""
+    for file in sorted(folder.rglob("*.yaml")):
+        ours = conf_dir() / file.relative_to(folder)
+        if ours.is_file() and ours.read_bytes() != file.read_bytes():
+            raise ConfigError(
+                f"{file}: would be passed over, since auxgrad has a file of this name; choose another"
+            )
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -59,6 +72,10 @@ def _check_words(words: Sequence[str]) -> None:
             is_known = name in SECTIONS[group].model_fields
         if not is_known:
             raise ConfigError(unknown_key(key, value))
+        if key == "mode" and value.replace(",", "").isidentifier():
+            for mode in value.split(","):
+                if mode not in options("mode"):
+                    raise ConfigError(not_an_option("mode", mode, options("mode")))
         if key in VALUE_GROUPS and value.startswith("'"):
             check_values(key, value.strip("'").split("','"))
 

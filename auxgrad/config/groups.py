@@ -15,8 +15,7 @@ from omegaconf import OmegaConf
 
 from auxgrad.config.values import parse_scalar
 
-# `mode` is among them only so that the schema, not Hydra, answers for a name that does not exist.
-VALUE_GROUPS = ("mode", "lam", "alpha", "overall", "seed")
+VALUE_GROUPS = ("lam", "alpha", "overall", "seed")
 
 
 def conf_dir() -> Path:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from auxgrad.config.groups import VALUE_GROUPS, options, preset
-from auxgrad.config.setting import Setting
+from auxgrad.config.groups import options, preset
+from auxgrad.config.setting import RUN_KEYS, Setting
 from auxgrad.config.values import format_value
 
 # Raise it with every change of what a run with a given config computes: older runs then no longer count
@@ -27,6 +27,8 @@ class Identity:
 
     Attributes:
         mode, lam, alpha, overall, seed: as in `Config`, knobs that the mode does not use neutral.
+        rule: the dotted name of the mode's rule, and what tells its versions apart.
+        uses: which of lam, alpha and overall the mode uses.
         problem: name and options of the problem.
         data: name and options of the data set, and its fingerprint.
         method: `METHOD_VERSION` of the code.
@@ -37,6 +39,8 @@ class Identity:
     alpha: float
     overall: bool
     seed: int
+    rule: Mapping[str, str]
+    uses: tuple[str, ...]
     problem: Mapping[str, Any]
     data: Mapping[str, Any]
     method: int = METHOD_VERSION
@@ -45,9 +49,10 @@ class Identity:
     def from_json(text: str) -> Identity:
         """Return the identity that `to_json` wrote. Raises ValueError for any other text."""
         try:
-            return Identity(**json.loads(text))
-        except TypeError as error:
-            raise ValueError(str(error)) from None
+            fields = json.loads(text)
+            return Identity(**{**fields, "uses": tuple(fields["uses"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
 
     def to_json(self) -> str:
         """Return the identity as JSON; equal identities give equal texts."""
@@ -73,7 +78,7 @@ class Identity:
     @property
     def setting(self) -> Setting:
         """The mode and its knobs."""
-        return Setting(self.mode, self.overall, self.alpha, self.lam)
+        return Setting(self.mode, self.overall, self.alpha, self.lam, self.uses)
 
     @cached_property
     def changes(self) -> dict[str, str]:
@@ -99,7 +104,9 @@ class Identity:
         """All that determines a result but the seed, for a person."""
         data = [f"data={self.data['name']}"] if self.data["name"] != USUAL_DATA else []
         words = [f"{key}={value}" for key, value in self.changes.items()]
-        return " ".join([self.setting.name, *data, *words])
+        version = self.rule["version"].removeprefix("version ")[:8]
+        rule = [f"rule={version}"] if version else []
+        return " ".join([self.setting.name, *rule, *data, *words])
 
     @property
     def name(self) -> str:
@@ -113,11 +120,11 @@ class Identity:
         if section is not None:
             name = name or "name"
             return format_value(section[name]) if name in section else None
-        return format_value(getattr(self, key)) if key in VALUE_GROUPS else None
+        return format_value(getattr(self, key)) if key in RUN_KEYS else None
 
     @property
     def params(self) -> dict[str, str]:
         """The parameters of the run in MLflow."""
-        knobs = {key: format_value(getattr(self, key)) for key in VALUE_GROUPS}
+        knobs = {key: format_value(getattr(self, key)) for key in RUN_KEYS}
         names = {"data": self.data["name"], "problem": self.problem["name"]}
         return {**knobs, **names, "config": self.setting_name}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from auxgrad.config.groups import VALUE_GROUPS, options
-from auxgrad.config.schema import SECTIONS, Config
+from auxgrad.config.schema import BY_MODE_FILE, SECTIONS, Config
 from auxgrad.config.values import format_value, parse_scalar
 from auxgrad.errors import ConfigError
 
@@ -22,7 +22,10 @@ def explain_hydra(error: Exception) -> str:
         return unknown_key(match[1], match[2].partition("=")[2])
     if match := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, option = match.groups()
-        return _not_allowed(group, option) if group in VALUE_GROUPS else _not_an_option(group, option)
+        if group in VALUE_GROUPS:
+            return _not_allowed(group, option)
+        listed = re.search(r"Available options in '[^']+': (.*?)(?: Config search path|$)", text)
+        return not_an_option(group, option, listed[1].split() if listed else options(group))
     if match := re.search(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):
         values = match[2].replace("'", "")
         return f"{match[1]}={values}: several values; add --multirun to sweep over them"
@@ -41,7 +44,7 @@ def unknown_key(key: str, value: str) -> str:
     group, _, _ = key.rpartition(".")
     prefix = f"{group}." if group in SECTIONS else ""
     fields = SECTIONS.get(group, Config).model_fields
-    known = [prefix + name for name in fields if name not in ("name", "mode_uses")]
+    known = [prefix + name for name in fields if name not in ("name", *BY_MODE_FILE)]
     return f"{key}={value}: unknown key; must be one of {', '.join(known)}{nearest(key, known)}"
 
 
@@ -88,11 +91,9 @@ def _explain(item: Mapping[str, Any]) -> str:
 
 
 def _not_allowed(key: str, value: object) -> str:
-    if key == "mode":
-        return _not_an_option(key, str(value))
     return f"{key}={format_value(value)}: must be {Config.model_fields[key].description}"
 
 
-def _not_an_option(group: str, option: str) -> str:
-    known = options(group)
+def not_an_option(group: str, option: str, known: Sequence[str]) -> str:
+    """Return the line for an option that a config group does not have, with those that it has."""
     return f"{group}={option}: must be one of {', '.join(known)}{nearest(option, known)}"

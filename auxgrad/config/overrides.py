@@ -8,7 +8,7 @@ glob, and `get_args_parser`, since Hydra offers no other way to see its flags be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +19,7 @@ from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.values import format_value, parse_scalar, quote
 from auxgrad.errors import ConfigError
 
-__all__ = ["get_args_parser", "parse_overrides", "parse_values", "quote_values"]
+__all__ = ["expand_glob", "get_args_parser", "parse_overrides", "parse_values", "quote_values"]
 
 
 def parse_overrides(words: Iterable[str]) -> dict[str, Override]:
@@ -45,6 +45,7 @@ def parse_values(words: Iterable[str]) -> dict[str, list[str]]:
             or override.is_delete()
             or override.is_add()
             or override.value_type is ValueType.INTERVAL_SWEEP
+            or (isinstance(override._value, Glob) and override.key_or_group not in VALUE_GROUPS)
         ):
             raise ValueError(f"{word}: must be key=value or key=value,value,...")
         values.setdefault(override.key_or_group, []).extend(_texts(override))
@@ -58,10 +59,27 @@ def quote_values(arguments: Iterable[str]) -> list[str]:
     other sweepers included, passes unchanged.
 
     >>> quote_values(["mode=Orthogonal", "lam=1,42.5", "seed=range(3)", "--multirun", "data.path=a"])
-    ["mode='Orthogonal'", "lam='1','42.5'", "seed='0','1','2'", '--multirun', 'data.path=a']
+    ['mode=Orthogonal', "lam='1','42.5'", "seed='0','1','2'", '--multirun', 'data.path=a']
     """
     parser = OverridesParser.create()
     return [_quote(parser, argument) for argument in arguments]
+
+
+def expand_glob(override: Override, names: Callable[[str], Iterable[str]]) -> list[str] | None:
+    """Return the options of its group that a glob matches; None for an override that is no glob.
+
+    Args:
+        names: from a group to its options.
+
+    Raises ConfigError if it matches none.
+    """
+    if not isinstance(override._value, Glob):
+        return None
+    known = list(names(override.key_or_group))
+    matched = override._value.filter(known)
+    if not matched:
+        raise ConfigError(f"{override.input_line}: matches none of {', '.join(known)}")
+    return list(matched)
 
 
 def _quote(parser: OverridesParser, argument: str) -> str:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from auxgrad.config.groups import options
+from auxgrad.config.groups import preset
 from auxgrad.config.identity import Identity
+from auxgrad.config.loading import OWN, load_function, version_of
 from auxgrad.config.setting import KNOBS, effective
 from auxgrad.config.values import format_value
 from auxgrad.errors import ConfigError
@@ -21,10 +22,10 @@ def _no_bool(value: object) -> object:
     return value
 
 
-def _known_mode(value: object) -> object:
-    if value not in options("mode"):
-        raise ValueError("unknown mode")
-    return value
+def _can_be_loaded(target: str) -> str:
+    if not target.startswith(OWN):  # Or TensorFlow would be imported to answer a wrong word.
+        load_function("mode_rule", target)
+    return target
 
 
 def _expand_home(path: Path | None) -> Path | None:
@@ -112,11 +113,12 @@ class TrackingConfig(Section):
 class Config(Section):
     """One run, whole. `auxgrad.config.compose` makes it; it is immutable and can be pickled."""
 
-    mode: Annotated[str, BeforeValidator(_known_mode), Field(description="a mode")]
+    mode: Text
+    mode_rule: Annotated[Text, AfterValidator(_can_be_loaded)]
     mode_uses: Annotated[
         tuple[Literal["lam", "alpha", "overall"], ...],
         Field(description="a list of lam, alpha, overall"),
-    ]
+    ] = ("lam", "alpha", "overall")
     lam: Annotated[Number, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0")]
     alpha: Annotated[Number, Field(gt=0, le=1, description="a number in (0, 1]")]
     overall: Flag
@@ -137,7 +139,10 @@ class Config(Section):
         'SingleTask'
         """
         knobs: dict[str, Any] = {key: getattr(self, key) for key in KNOBS}
-        return self.model_copy(update=effective(self.mode, self.mode_uses, knobs))
+        taken = effective(self.mode, self.mode_uses, knobs)
+        if taken["mode"] != self.mode:
+            taken["mode_rule"] = preset("mode", taken["mode"])["mode_rule"]
+        return self.model_copy(update=taken)
 
     def identity(self, fingerprint: str = "") -> Identity:
         """Return all that determines the result of the run on data with this fingerprint.
@@ -155,10 +160,15 @@ class Config(Section):
             alpha=self.alpha,
             overall=self.overall,
             seed=self.seed,
+            rule={"target": self.mode_rule, "version": version_of("mode_rule", self.mode_rule)},
+            uses=self.mode_uses,
             problem=self.problem.model_dump(mode="json"),
             data={**data, "fingerprint": fingerprint},
         )
 
+
+# Only the file of a mode sets these.
+BY_MODE_FILE = ("mode_rule", "mode_uses")
 
 SECTIONS: dict[str, type[Section]] = {
     "problem": ProblemConfig,

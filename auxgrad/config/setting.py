@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from auxgrad.config.groups import options, preset
+from auxgrad.config.groups import VALUE_GROUPS, options, preset
 from auxgrad.config.values import format_value
 
 # What a mode may use; a mode's file in conf/mode/ lists which of them make a difference.
 NEUTRAL: Mapping[str, Any] = {"lam": 0.0, "alpha": 1.0, "overall": False}
 KNOBS = tuple(NEUTRAL)
+# What tells the runs of one study apart.
+RUN_KEYS = ("mode", *VALUE_GROUPS)
 BASELINES = ("SingleTask", "Multitask")
 
 
@@ -44,6 +46,8 @@ class Setting:
     overall: bool
     alpha: float
     lam: float
+    # Which of lam, alpha and overall the mode uses; None: as its file in conf/mode/ says.
+    uses: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
 
     @staticmethod
     def of(mode: str, overall: bool, alpha: float, lam: float) -> Setting:
@@ -63,9 +67,16 @@ class Setting:
         >>> Setting.of("Projection", False, 0.01, 100.0).name
         'Projection lam=100 alpha=0.01'
         """
-        used = {key: getattr(self, key) for key in mode_uses(self.mode)}
-        words = [f"{key}={format_value(value)}" for key, value in used.items() if value is not False]
+        words = [
+            f"{key}={format_value(value)}" for key, value in self.used.items() if value is not False
+        ]
         return " ".join([self.mode, *words])
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """The knobs that the mode uses."""
+        uses = mode_uses(self.mode) if self.uses is None else self.uses
+        return {key: getattr(self, key) for key in uses}
 
     @property
     def family(self) -> tuple[str, bool, float]:

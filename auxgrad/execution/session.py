@@ -16,15 +16,16 @@ import yaml
 
 import auxgrad
 from auxgrad.config.backend import check_backend
+from auxgrad.config.quiet import quiet_stderr
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.errors import AuxgradError
+from auxgrad.execution import versions
+from auxgrad.execution.result import Result
 from auxgrad.problems import Data, problem_of
 from auxgrad.record import links
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import AlreadyFinished, Store
 from auxgrad.record.writing import Dataset, RunWriter
-from auxgrad.execution import versions
-from auxgrad.execution.result import Result
 from auxgrad.training import devices
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Session:
         data = self._load(config)
         sizes = ", ".join(f"{size:,} {part}" for part, size in data.sizes.items())
         print(f"data      {data.name}: {sizes} {data.examples} (SHA-256 {data.fingerprint[:8]})")
-        with devices.quiet_stderr():
+        with quiet_stderr():
             from auxgrad.execution.trainer import Trainer
 
             self._trainer = self._trainer or Trainer()

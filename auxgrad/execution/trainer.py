@@ -11,11 +11,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from auxgrad.censoring import Mode
+from auxgrad.config.loading import load
 from auxgrad.config.schema import Config
-from auxgrad.problems import Data, Training, problem_of
-from auxgrad.record.writing import RunWriter
 from auxgrad.execution.curves import RecordCurves
 from auxgrad.execution.result import Result
+from auxgrad.problems import Data, Training, problem_of
+from auxgrad.record.writing import RunWriter
 from auxgrad.training import devices
 from auxgrad.training.batches import ShuffledBatches, in_order
 from auxgrad.training.model import AuxiliaryModel
@@ -84,7 +86,8 @@ class Trainer:
         if self._compiled is None or not self._compiled.fits(structure):
             self._forget()
             self._compiled = Compiled(*parts, structure, at_once)
-        return self._compiled.model(new.network, config.mode, config.lam, config.alpha, config.overall)
+        mode = Mode(config.mode, load("mode_rule", config.mode_rule), config.mode_uses)
+        return self._compiled.model(new.network, mode, config.lam, config.alpha, config.overall)
 
     def _forget(self) -> None:
         """Free the old network, which is in reference cycles: two may be too much for the memory."""

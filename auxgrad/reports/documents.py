@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from auxgrad.config.setting import KNOBS, Setting, mode_uses
+from auxgrad.config.setting import KNOBS, Setting
 from auxgrad.config.values import format_value
 from auxgrad.reports.analysis import Comparison, Row, Test, holes, selection
 from auxgrad.reports.csv_files import PUBLISHED_COLUMNS
@@ -86,11 +86,8 @@ def table_md(rows: Sequence[Row]) -> str:
             lowest[mode] = min(lowest.get(mode, math.inf), row.estimate.mean)
     lines = []
     for row in rows:
-        uses = mode_uses(row.setting.mode)
-        knobs = [
-            format_value(getattr(row.setting, key)) if key in uses else NOTHING
-            for key in reversed(KNOBS)
-        ]
+        used = row.setting.used
+        knobs = [format_value(used[key]) if key in used else NOTHING for key in reversed(KNOBS)]
         figures = [NOTHING] * 3
         if estimate := row.estimate:
             mean = number(estimate.mean)

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.identity import Identity
 from auxgrad.config.messages import nearest
 from auxgrad.config.schema import SECTIONS
-from auxgrad.config.setting import Setting
+from auxgrad.config.setting import RUN_KEYS, Setting
 from auxgrad.config.values import format_value, parse_scalar
 from auxgrad.errors import ReportError
 
@@ -70,6 +69,7 @@ class ReportedRun:
         loss: the test loss, None unless finished.
         epochs, seconds, best_val_loss: None if not known.
         run_id: in MLflow, empty if not known.
+        rule: the version of the mode's rule, empty if not known.
     """
 
     setting: Setting
@@ -81,6 +81,7 @@ class ReportedRun:
     seconds: float | None = None
     run_id: str = ""
     best_val_loss: float | None = None
+    rule: str = ""
 
     @property
     def is_finished(self) -> bool:
@@ -147,11 +148,14 @@ def from_store(stored: Sequence[StoredRun], filters: Filters) -> RunSet:
             newest.setdefault(run.study.title, run.study)
     origins: dict[tuple[Study, Setting], Study] = {}
     chosen: dict[tuple[Study, Setting, int | None], ReportedRun] = {}
+    rules: dict[tuple[Study, str], str] = {}
     repeated = superseded = 0
     for run in runs:
         # Runs of another program join the study that they name, but no mean is over theirs and ours.
         study = newest.get(run.study.title, run.study)
         is_older = run.study.is_identified and run.study != study
+        # Two rules that bear one name would be two methods in one mean.
+        is_older |= bool(run.rule) and rules.setdefault((study, run.setting.mode), run.rule) != run.rule
         if is_older or origins.setdefault((study, run.setting), run.study) != run.study:
             superseded += run.is_finished
         elif (study, run.setting, run.seed) in chosen:
@@ -163,7 +167,8 @@ def from_store(stored: Sequence[StoredRun], filters: Filters) -> RunSet:
         notes.append(f"Left out: {repeated} finished, of which there are newer ones.")
     if superseded:
         notes.append(
-            f"Left out: {superseded} finished, on other data or by another method than the newest."
+            f"Left out: {superseded} finished, "
+            "on other data or by another method or rule than the newest."
         )
     if outdated := sum(run.is_outdated for run in stored):
         what, again = ("run", "run it again") if outdated == 1 else ("runs", "run them again")
@@ -174,7 +179,7 @@ def from_store(stored: Sequence[StoredRun], filters: Filters) -> RunSet:
 
 
 def _can_be_read(run: StoredRun) -> bool:
-    return run.identity is not None or (not run.is_outdated and run.params.keys() >= set(VALUE_GROUPS))
+    return run.identity is not None or (not run.is_outdated and run.params.keys() >= set(RUN_KEYS))
 
 
 def _order(run: ReportedRun) -> tuple[object, ...]:
@@ -188,7 +193,9 @@ def _read(stored: Iterable[StoredRun]) -> list[ReportedRun]:
         identity = run.identity
         if identity is None:
             setting, seed, study = _of_another_program(run)
+            rule = ""
         else:
+            rule = " ".join(identity.rule.values())
             setting, seed, key = identity.setting, identity.seed, identity.study_key
             study = studies.get(key) or studies.setdefault(key, Study.of(identity))
         status, loss, metrics = run.status, run.metrics.get("test_loss"), run.metrics
@@ -197,7 +204,7 @@ def _read(stored: Iterable[StoredRun]) -> list[ReportedRun]:
         elif loss is None:
             status = WITHOUT_LOSS
         means = metrics.get("epochs"), metrics.get("seconds"), run.run_id, metrics.get("best_val_loss")
-        runs.append(ReportedRun(setting, seed, study, status, loss, *means))
+        runs.append(ReportedRun(setting, seed, study, status, loss, *means, rule))
     return runs
 
 
@@ -220,7 +227,7 @@ def check_filters(filters: Filters) -> None:
         for key in SECTIONS[name].model_fields
         if key not in ("name", "path", "cache_dir")
     ]
-    known = [*VALUE_GROUPS, "data", "problem", *sections]
+    known = [*RUN_KEYS, "data", "problem", *sections]
     for key, values in filters.items():
         if key not in known:
             hint = nearest(key, known)

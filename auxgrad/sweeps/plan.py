@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from auxgrad.config.composing import check_obeyed, typed, validate
 from auxgrad.config.groups import VALUE_GROUPS, options
-from auxgrad.config.overrides import parse_overrides
+from auxgrad.config.overrides import expand_glob, parse_overrides
 from auxgrad.config.schema import Config
 from auxgrad.config.setting import KNOBS
 from auxgrad.config.values import format_value, parse_scalar
@@ -79,7 +79,7 @@ def plan(
     combinations, swept = 0, []
     for grid in grids or [{}]:
         given = parse_overrides(_word(key, value) for key, value in {**(params or {}), **grid}.items())
-        axes = [_axis(override) for override in {**given, **asked}.values()]
+        axes = [_axis(override, files) for override in {**given, **asked}.values()]
         swept += [axis.group for axis in axes if len(axis.lines) > 1]
         # Seeds last: runs that can share a compiled model stand together.
         axes.sort(key=lambda axis: {"lam": 1, "seed": 2}.get(axis.group, 0))
@@ -144,9 +144,13 @@ def _replaced(values: Mapping[Any, Any], changes: Mapping[str, object]) -> dict[
     return made
 
 
-def _axis(override: Override) -> _Axis:
+def _axis(override: Override, files: Callable[[str], Iterable[str]]) -> _Axis:
     key, group = override.get_key_element(), override.key_or_group
-    if not override.is_sweep_override():
+    values: list[object]
+    if names := expand_glob(override, files):
+        lines = [f"{key}={name}" for name in names]
+        values = [*names]
+    elif not override.is_sweep_override():
         lines = [override.input_line or ""]
         values = [override.value()]
     elif override.is_discrete_sweep():

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from auxgrad.errors import AuxgradError
-from auxgrad.record.liveness import slurm_states
 from auxgrad.execution.result import Failure, from_dict, to_dict
+from auxgrad.record.liveness import slurm_states
 from auxgrad.sweeps import pool
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.slots import slots

@@ -12,12 +12,12 @@ import auxgrad
 from auxgrad.config.identity import Identity
 from auxgrad.config.schema import Config
 from auxgrad.errors import ConfigError, SweepFailed
+from auxgrad.execution.result import Failure, Outcome, Result
 from auxgrad.problems import problem_of
 from auxgrad.record import links
 from auxgrad.record.folders import file_name
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import Store
-from auxgrad.execution.result import Failure, Outcome, Result
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.plan import Plan
 from auxgrad.sweeps.progress import Progress, print_failures

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from auxgrad.config.schema import Config
-from auxgrad.record.folders import claim_folder
 from auxgrad.execution.result import Failure, Outcome, Result
+from auxgrad.record.folders import claim_folder
 
 if TYPE_CHECKING:
     from auxgrad.execution.session import Session

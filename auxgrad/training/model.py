@@ -10,10 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from auxgrad.censoring import censor_with, multitask, per_variable_products, rule_of, single_task
+from auxgrad.censoring import Mode, Rule, censor_with, per_variable_products
 from auxgrad.training.auxiliaries import Auxiliary, WeightDecay
 from auxgrad.training.counters import BatchLosses, CensoringStatistics
 from auxgrad.training.directions import Directions, add, dense
+from auxgrad.training.modes import mode_config, mode_from_config
 from auxgrad.training.reference import MovingAverage
 
 
@@ -33,7 +34,7 @@ class AuxiliaryModel(keras.Model):
     Args:
         network: any Keras model; `compile(loss=...)` is its primary loss.
         auxiliary: `WeightDecay()` (default) or `AuxiliaryLoss(...)`.
-        mode: one of `auxgrad.censoring.MODES`.
+        mode: a name in `auxgrad.censoring.MODES`, a `Mode` or a rule.
         lam: weight of the auxiliary direction, finite and >= 0; can be assigned during training.
         alpha: share of the newest primary gradient in the reference, in (0, 1]; can be assigned too.
         overall: one (a, b) for all variables instead of one each.
@@ -55,7 +56,7 @@ class AuxiliaryModel(keras.Model):
         self,
         network: keras.Model,
         auxiliary: Auxiliary | None = None,
-        mode: str = "Projection",
+        mode: str | Mode | Rule = "Projection",
         lam: float = 100.0,
         alpha: float = 0.01,
         overall: bool = False,
@@ -63,14 +64,12 @@ class AuxiliaryModel(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._rule = rule_of(mode)
-        self._averages_reference = self._rule not in (single_task, multitask)
+        self.mode = Mode.of(mode)
         self._average: MovingAverage | None = None
         if start not in ("zero", "first"):
             raise ValueError(f"start={start!r}: must be 'zero' or 'first'")
         self.network = network
         self.auxiliary = WeightDecay() if auxiliary is None else auxiliary
-        self.mode = mode
         self.overall = bool(overall)
         self.start = start
         # Plain tf.Variables are not saved with the model's weights.
@@ -79,7 +78,6 @@ class AuxiliaryModel(keras.Model):
         self._share = tf.Variable(0.0, trainable=False, name="alpha")
         self.alpha = alpha
         self._batch_losses = BatchLosses()
-        self._ignores_auxiliary = self._rule is single_task
         if network.built:
             self._build_state()
             self.built = True
@@ -104,7 +102,7 @@ class AuxiliaryModel(keras.Model):
     def alpha(self, value: float) -> None:
         if not 0 < value <= 1:
             raise ValueError(f"alpha={value!r}: must be a number in (0, 1]")
-        if self.built and value < 1 and self._average is None and self._averages_reference:
+        if self.built and value < 1 and self._average is None and self.mode.averages_reference:
             raise ValueError(f"alpha={value!r}: a model made with alpha=1 keeps no average")
         self._alpha = float(value)
         self._share.assign(value)
@@ -132,7 +130,7 @@ class AuxiliaryModel(keras.Model):
         # By identity: in a model of a person's own two layers may have one name.
         self._slot_of = {id(variable): slot for slot, variable in enumerate(variables)}
         names = [".".join(variable.path.split("/")[-2:]) for variable in variables]
-        if self.alpha < 1 and self._averages_reference:
+        if self.alpha < 1 and self.mode.averages_reference:
             self._average = MovingAverage(variables, self.add_weight, self.start)
         self._statistics = CensoringStatistics(names)
 
@@ -168,12 +166,12 @@ class AuxiliaryModel(keras.Model):
         with tf.GradientTape(persistent=self.auxiliary.coupled) as tape:
             y_pred = self(x, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            forward = None if self._ignores_auxiliary else self.auxiliary.forward(x, y, y_pred)
+            forward = None if self.mode.ignores_auxiliary else self.auxiliary.forward(x, y, y_pred)
         variables = self.trainable_variables
         values = [variable.value for variable in variables]
         primary = dense(tape.gradient(loss, values))
         auxiliary: Directions = []
-        if self.auxiliary.coupled and not self._ignores_auxiliary:
+        if self.auxiliary.coupled and not self.mode.ignores_auxiliary:
             auxiliary = dense(self.auxiliary.direction(forward, tape, variables))
 
         if not self.optimizer.built:
@@ -217,7 +215,7 @@ class AuxiliaryModel(keras.Model):
     def _update(self, primary: Directions, auxiliary: Directions) -> None:
         """One step of the optimizer and the auxiliary direction: all that follows the gradients."""
         variables = self.trainable_variables
-        if self._ignores_auxiliary:
+        if self.mode.ignores_auxiliary:
             self._apply(primary, variables)
             return
         if not self.auxiliary.coupled:
@@ -271,7 +269,7 @@ class AuxiliaryModel(keras.Model):
             "conflict/<layer>.<variable>", the share of steps with ⟨u, v⟩ < 0, for each variable, and
             "cosine/overall" and "conflict/overall", from scalars summed over the variables.
             Steps in which u or v is zero do not count; without any other, the entry is left out.
-            Always empty in mode SingleTask, which computes no auxiliary direction.
+            Always empty in a mode that ignores the auxiliary task.
         """
         return self._statistics.means()
 
@@ -284,7 +282,7 @@ class AuxiliaryModel(keras.Model):
             **super().get_config(),
             "network": keras.saving.serialize_keras_object(self.network),
             "auxiliary": keras.saving.serialize_keras_object(self.auxiliary),
-            "mode": self.mode,
+            "mode": mode_config(self.mode),
             "lam": self.lam,
             "alpha": self.alpha,
             "overall": self.overall,
@@ -297,4 +295,4 @@ class AuxiliaryModel(keras.Model):
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("network", "auxiliary")
         }
-        return cls(**{**config, **parts})
+        return cls(**{**config, **parts, "mode": mode_from_config(config["mode"])})

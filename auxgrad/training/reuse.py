@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from auxgrad.censoring import Mode
 from auxgrad.training.auxiliaries import Auxiliary
 from auxgrad.training.model import AuxiliaryModel
 
@@ -43,7 +44,7 @@ class Compiled:
     ) -> None:
         self._network, self._auxiliary, self._optimizer, self._loss = network, auxiliary, optimizer, loss
         self._structure, self._at_once = structure, steps_per_execution
-        self._models: dict[tuple[str, bool, bool], AuxiliaryModel] = {}
+        self._models: dict[tuple[Mode, bool, bool], AuxiliaryModel] = {}
         optimizer.build(network.trainable_variables)
         # Most state begins at zero, which need not be kept.
         self._start = [value if value.any() else None for value in map(np.asarray, optimizer.variables)]
@@ -53,7 +54,7 @@ class Compiled:
         return structure is not None and structure == self._structure
 
     def model(
-        self, network: keras.Model, mode: str, lam: float, alpha: float, overall: bool
+        self, network: keras.Model, mode: Mode, lam: float, alpha: float, overall: bool
     ) -> AuxiliaryModel:
         """Return the model of a way of censoring at its first step, with the state of `network`."""
         way = mode, overall, alpha < 1

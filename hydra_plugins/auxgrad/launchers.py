@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ class RayLauncher(AuxgradLauncher):
         init = plain(self._ray["init"])
         environment = init["runtime_env"].setdefault("env_vars", {})
         environment.update(self._config.hydra.job.env_set)
+        places = [str(Path.cwd()), environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))  # Modules of the user's.
         return RayExecutor(init, plain(self._ray["remote"]))
 
 

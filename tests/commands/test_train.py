@@ -20,8 +20,8 @@ from conftest import REPOSITORY, on_a_terminal
 from mlflow import MlflowClient
 
 from auxgrad.config import compose
-from auxgrad.problems import problem_of
 from auxgrad.execution.session import Session
+from auxgrad.problems import problem_of
 from auxgrad.training.batches import in_order
 
 

@@ -45,6 +45,8 @@ def store(in_tmp) -> Store:
         alpha=1.0,
         overall=False,
         seed=0,
+        rule={"target": "auxgrad.censoring.single_task", "version": ""},
+        uses=(),
         problem={"name": "reviews"},
         data={"name": "imdb25k", "fingerprint": "f"},
     )

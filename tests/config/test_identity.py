@@ -28,9 +28,10 @@ def test_the_key_holds_all_that_determines_a_result_and_nothing_else():
 def test_an_identity_survives_json():
     identity = compose(["mode=Orthogonal", "lam=0.1", "problem.hidden=[8,4]"]).identity("f")
     again = Identity.from_json(identity.to_json())
+    assert again == identity
     assert (again.key, again.name, again.params) == (identity.key, identity.name, identity.params)
     for wrong in ("{}", '{"mode": 1, "what": 2}', "text"):
-        with pytest.raises(ValueError, match=r"argument|Expecting"):
+        with pytest.raises(ValueError, match=r"KeyError|argument|Expecting"):
             Identity.from_json(wrong)
 
 

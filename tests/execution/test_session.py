@@ -15,10 +15,10 @@ from mlflow import MlflowClient
 
 import auxgrad
 from auxgrad.config import compose
-from auxgrad.problems.base import Data, Problem, Training
 from auxgrad.execution import session as session_module
 from auxgrad.execution import trainer as trainer_module
 from auxgrad.execution.session import Session
+from auxgrad.problems.base import Data, Problem, Training
 
 NAMES = ("train_loss", "val_loss", "test_loss", "cosine/overall", "conflict/overall")
 

@@ -34,6 +34,8 @@ IT = Identity(
     alpha=1.0,
     overall=False,
     seed=0,
+    rule={"target": "auxgrad.censoring.projection", "version": ""},
+    uses=("lam", "alpha", "overall"),
     problem={"name": "reviews", "hidden": [8, 8]},
     data={"name": "imdb25k", "num_words": 60, "fingerprint": "f" * 64},
 )

@@ -54,7 +54,7 @@ def test_a_file_from_elsewhere(tmp_path):
         ),
         ("mode,overall,alpha,lam\n", "column loss is missing"),
         ("mode,overall,alpha,lam,loss\n", "has a header, but no rows"),
-        ("mode,overall,alpha,lam,loss\nOthers,false,1,1,0.5\n", "line 2: mode=Others must be one of"),
+        ("mode,overall,alpha,lam,loss\n,false,1,1,0.5\n", "line 2: mode= must be the name of a mode"),
         ("mode,overall,alpha,lam,loss\nMultitask,no,1,1,0.5\n", "line 2: overall=no must be true or"),
         (
             "mode,overall,alpha,lam,loss\nMultitask,false,0,1,0.5\n",

@@ -24,11 +24,14 @@ PROBLEM = {
 DATA = {"name": "imdb25k", "num_words": 10000, "fingerprint": "f" * 64}
 
 
-def run(run_id="r", status="FINISHED", loss=0.3, problem=(), data=(), method=2, **knobs) -> StoredRun:
+def run(
+    run_id="r", status="FINISHED", loss=0.3, problem=(), data=(), method=2, version="", **knobs
+) -> StoredRun:
     knobs = {"mode": "Projection", "lam": 100.0, "alpha": 0.01, "overall": False, "seed": 0, **knobs}
-    identity = Identity(
-        **knobs, problem={**PROBLEM, **dict(problem)}, data={**DATA, **dict(data)}, method=method
-    )
+    uses = ("lam", "alpha", "overall")
+    rule = {"target": "auxgrad.censoring.projection", "version": version}
+    sections = {"problem": {**PROBLEM, **dict(problem)}, "data": {**DATA, **dict(data)}}
+    identity = Identity(**knobs, rule=rule, uses=uses, **sections, method=method)
     metrics = {} if loss is None else {"test_loss": loss, "best_val_loss": 0.4, "epochs": 9.0}
     tags = {IDENTITY: identity.to_json(), RUN_KEY: identity.key}
     return StoredRun(run_id, status, identity.params, metrics, tags)
@@ -88,7 +91,9 @@ def test_runs_on_other_data_or_by_another_method_are_left_out_and_said(before):
     stored = [run("new", seed=1), run("old", **before), run("other setting", lam=3.0, **before)]
     found = from_store(stored, {})
     assert [each.run_id for each in found.runs] == ["new"]
-    assert found.notes == ["Left out: 2 finished, on other data or by another method than the newest."]
+    assert found.notes == [
+        "Left out: 2 finished, on other data or by another method or rule than the newest."
+    ]
 
 
 def test_runs_of_auxgrad_0_1_0_are_left_out_and_said():
@@ -127,7 +132,9 @@ def test_runs_of_other_programs_join_the_study_that_they_name_but_no_mean():
     ours = run("ours", mode="Multitask", lam=3.0, alpha=1.0, seed=8)
     found = from_store([ours, theirs], {})
     assert [each.run_id for each in found.runs] == ["ours"]
-    assert found.notes == ["Left out: 1 finished, on other data or by another method than the newest."]
+    assert found.notes == [
+        "Left out: 1 finished, on other data or by another method or rule than the newest."
+    ]
 
 
 def test_studies_with_the_same_data_and_other_options_are_apart():
@@ -140,6 +147,14 @@ def test_studies_with_the_same_data_and_other_options_are_apart():
     parts = [[each.run_id for each in found.of_study(study).runs] for study in found.studies()]
     assert parts == [["a", "b"], ["c"]]
     assert found.notes == []
+
+
+def test_two_rules_of_one_name_are_never_averaged():
+    old = [run("old", mode="Mine", version="a" * 64, seed=seed) for seed in (0, 1)]
+    new = [run("new", mode="Mine", version="b" * 64, seed=0), run("other", version="", seed=1)]
+    found = from_store([*new, *old], {})
+    assert sorted(each.run_id for each in found.finished) == ["new", "other"]
+    assert "2 finished, on other data or by another method or rule than the newest" in found.notes[0]
 
 
 def test_names_are_never_parsed():

@@ -15,7 +15,8 @@ from auxgrad.reports.statistics import Estimate
 
 def identity(lam: float, seed: int) -> Identity:
     data = {"name": "imdb25k", "num_words": 10000, "fingerprint": "f" * 64}
-    return Identity("Multitask", lam, 1.0, False, seed, {"name": "reviews"}, data)
+    rule = {"target": "auxgrad.censoring.multitask", "version": ""}
+    return Identity("Multitask", lam, 1.0, False, seed, rule, ("lam",), {"name": "reviews"}, data)
 
 
 @pytest.fixture

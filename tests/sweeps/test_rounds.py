@@ -9,10 +9,10 @@ import pytest
 
 from auxgrad.config import compose
 from auxgrad.errors import ConfigError, SweepFailed
+from auxgrad.execution.result import Failure, Result
 from auxgrad.problems import problem_of
 from auxgrad.record.opening import open_store
 from auxgrad.record.writing import Dataset
-from auxgrad.execution.result import Failure, Result
 from auxgrad.sweeps import sweep as module
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.plan import Plan

@@ -165,7 +165,7 @@ def test_saved_and_loaded_it_goes_on_alike(tmp_path, auxiliary):
         each.train_on_batch(x, targets)
     for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert (loaded.mode, loaded.lam, loaded.alpha, loaded.overall) == ("Orthogonal", 3.0, 0.2, True)
+    assert (loaded.mode.name, loaded.lam, loaded.alpha, loaded.overall) == ("Orthogonal", 3.0, 0.2, True)
 
 
 def test_gradients_that_do_not_reach():
@@ -277,7 +277,7 @@ def test_lam_can_change_during_training():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "Projektion"}, "mode='Projektion': must be one of"),
+        ({"mode": "Projektion"}, "mode='Projektion': must be a Mode, a rule or one of"),
         ({"lam": -1.0}, "lam=-1.0: must be a finite number >= 0"),
         ({"lam": float("inf")}, "lam=inf"),
         ({"alpha": 0.0}, r"alpha=0.0: must be a number in \(0, 1\]"),

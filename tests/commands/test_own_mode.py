@@ -1,0 +1,135 @@
+"""A mode from a folder of the user's own: no change to the package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from auxgrad.config import compose
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.errors import ConfigError
+from auxgrad.record.opening import open_store
+
+YAML = """\
+# @package _global_
+mode: Halfway
+mode_rule: rules.halfway
+mode_uses: [lam, alpha, overall]
+"""
+RULES = """\
+import tensorflow as tf
+
+
+def halfway(d, U, V):
+    return tf.ones_like(d), -0.5 * tf.minimum(d, 0.0) / V
+"""
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    (tmp_path / "conf/mode").mkdir(parents=True)
+    (tmp_path / "conf/mode/Halfway.yaml").write_text(YAML)
+    (tmp_path / "rules.py").write_text(RULES)
+    return tmp_path
+
+
+def auxgrad_train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The script, which unlike `python -m` has no working directory on its path."""
+    script = Path(sys.executable).with_name("auxgrad-train")
+    command = [script, "--config-dir", "conf", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_a_sweep_an_edited_rule_and_a_report(study, small):
+    words = ["--multirun", "mode=SingleTask,Halfway", "lam=0.1,1", "seed=range(2)"]
+    words += ["hydra.launcher.workers=2", *small]
+    done = auxgrad_train(*words, cwd=study)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 combinations, 6 distinct: 0 finished, 6 to run" in done.stdout
+    assert "6 done, 0 failed" in done.stdout
+    # Edited, its runs are other ones; the baseline is not.
+    (study / "rules.py").write_text(RULES.replace("-0.5", "-0.25"))
+    done = auxgrad_train(*words, cwd=study)
+    assert "6 distinct: 2 finished, 4 to run" in done.stdout
+    command = [sys.executable, "-m", "auxgrad.report"]
+    shown = subprocess.run(command, cwd=study, capture_output=True, text=True, check=True).stdout
+    assert "6 finished runs in 3 settings, 2 seeds" in shown
+    assert "4 finished, on other data or by another method or rule" in shown
+    store = open_store(TrackingConfig(uri=f"sqlite:///{study}/mlflow.db"))
+    losses: dict[tuple[str, str], set[float]] = {}
+    for run in store.runs("FINISHED"):
+        if run.params["mode"] == "Halfway":
+            name = run.params["config"], run.params["seed"]
+            losses.setdefault(name, set()).add(run.metrics["test_loss"])
+    # The names in the UI differ as well, and so do the numbers.
+    assert len(losses) == 8
+    assert all(len(values) == 1 for values in losses.values())
+
+
+def test_a_pinned_version_outlives_an_edit(study, monkeypatch):
+    monkeypatch.chdir(study)
+    monkeypatch.syspath_prepend(str(study))
+    (study / "pinned.py").write_text("def rule(d, U, V):\n    return 0.5, 0.0\n\n\nrule.version = 1\n")
+    text = YAML.replace("rules.halfway", "pinned.rule").replace("Halfway", "Pinned")
+    (study / "conf/mode/Pinned.yaml").write_text(text)
+    words = ["mode=Pinned", "lam=1", f"hydra.searchpath=['file://{study}/conf']"]
+    identity = compose(words).identity("f")
+    assert identity.rule == {"target": "pinned.rule", "version": "version 1"}
+    assert identity.setting_name == "Pinned lam=1 alpha=0.01 rule=1"
+
+
+def test_wrong_rules_get_one_line_and_the_users_traceback(study, monkeypatch):
+    monkeypatch.chdir(study)
+    monkeypatch.syspath_prepend(str(study))
+    (study / "broken.py").write_text("import math\n\nwidth = math.sqrt(-1)\n")
+    (study / "numbers_only.py").write_text("rule = 3\n")
+
+    def answer(rule: str, name: str) -> str:
+        text = YAML.replace("rules.halfway", rule).replace("Halfway", name)
+        (study / f"conf/mode/{name}.yaml").write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            compose([f"mode={name}", f"hydra.searchpath=['file://{study}/conf']"])
+        return str(caught.value)
+
+    missing = answer("nowhere.rule", "A")
+    assert missing == (
+        "mode_rule=nowhere.rule: there is no module nowhere; "
+        f"looked for in {study} and on the Python path"
+    )
+    assert answer("numbers_only.rule", "B") == "mode_rule=numbers_only.rule: is int; must be a function"
+    assert answer("numbers_only.law", "C") == (
+        f"mode_rule=numbers_only.law: {study}/numbers_only.py has no law"
+    )
+    first, *rest = answer("broken.rule", "D").splitlines()
+    assert first == (
+        "mode_rule=broken.rule: module broken cannot be imported (ValueError: math domain error)"
+    )
+    assert rest[0] == "Traceback (most recent call last):"
+    assert rest[1] == f'  File "{study}/broken.py", line 3, in <module>'
+    assert not any("auxgrad/config" in line for line in rest)
+
+
+def test_own_modes_are_known_by_name(study):
+    done = auxgrad_train("mode=Halfwey", cwd=study)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "auxgrad: mode=Halfwey: must be one of Halfway, Multitask, Orthogonal, Projection, SingleTask, "
+        "UnweightedCosine, WeightedCosine (did you mean Halfway?)"
+    )
+    assert not (study / "mlflow.db").exists()
+    assert "Halfway" in auxgrad_train("--help", cwd=study).stdout
+    done = auxgrad_train("--multirun", "mode=glob(H*)", "dry_run=true", "problem.hidden=[4]", cwd=study)
+    assert "1 combination, 1 distinct" in done.stdout, done.stdout + done.stderr
+
+
+def test_what_would_be_ignored_is_refused(study):
+    done = auxgrad_train("mode=Projection", "mode_rule=rules.halfway", cwd=study)
+    assert done.returncode == 1
+    assert done.stderr.startswith("auxgrad: mode_rule=rules.halfway: is set by the file of the mode")
+    (study / "conf/mode/Projection.yaml").write_text(YAML)
+    done = auxgrad_train("mode=Projection", cwd=study)
+    assert done.stderr.startswith("auxgrad: conf/mode/Projection.yaml: would be passed over")
+    assert not (study / "mlflow.db").exists()
