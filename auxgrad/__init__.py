@@ -1,8 +1,8 @@
 """Train networks with a censored auxiliary loss.
 
 `censor` combines gradients, `AuxiliaryModel` trains any Keras network with them, `WeightDecay` and
-`AuxiliaryLoss` say where the auxiliary direction comes from. `python -m auxgrad.train` runs the
-experiment that ships with the package.
+`AuxiliaryLoss` say where the auxiliary direction comes from. `python -m auxgrad.train`, or `run` in a
+notebook, runs the experiment that ships with the package; `runs` returns the finished runs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from auxgrad.censoring import Mode, censor
+    from auxgrad.execution.notebook import run, runs
     from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
     from auxgrad.training.model import AuxiliaryModel
 
 __version__ = "0.2.0"
 
-__all__ = ["Auxiliary", "AuxiliaryLoss", "AuxiliaryModel", "Mode", "WeightDecay", "censor"]
+__all__ = [
+    "Auxiliary",
+    "AuxiliaryLoss",
+    "AuxiliaryModel",
+    "Mode",
+    "WeightDecay",
+    "censor",
+    "run",
+    "runs",
+]
 
 _HOME = {
     "Auxiliary": "auxgrad.training.auxiliaries",
@@ -26,6 +36,8 @@ _HOME = {
     "Mode": "auxgrad.censoring",
     "WeightDecay": "auxgrad.training.auxiliaries",
     "censor": "auxgrad.censoring",
+    "run": "auxgrad.execution.notebook",
+    "runs": "auxgrad.execution.notebook",
 }
 
 

@@ -11,7 +11,7 @@ from auxgrad.training.counters import LOSSES_KEPT
 
 
 class RecordCurves(keras.callbacks.Callback):
-    """Record train_loss of every step, and val_loss and the censoring statistics of every epoch.
+    """Record train_loss of every step; val_loss, other metrics and censoring statistics of every epoch.
 
     Everything is recorded at its optimisation step, counted from 1, and written every few seconds.
     """
@@ -33,7 +33,9 @@ class RecordCurves(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._fetch_losses()
-        self._writer.metric("val_loss", (logs or {})["val_loss"], self.steps)
+        for name, value in (logs or {}).items():
+            if name.startswith("val_"):
+                self._writer.metric(name, value, self.steps)
         for name, value in self.model.censoring_statistics().items():
             self._writer.metric(name, value, self.steps)
         self._writer.flush_now_and_then()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from auxgrad.errors import ConfigError, DataError, RunsElsewhere
@@ -22,6 +22,8 @@ class Result:
         examples_per_second: training examples in that time.
         folder: where its output is; empty if it was finished before.
         was_finished: whether another process had finished the run before.
+        test_metrics, best_val_metrics: the metrics of the problem on the test set, and on the validation
+            set at the best epoch.
     """
 
     run_id: str
@@ -34,20 +36,40 @@ class Result:
     examples_per_second: float
     folder: str = ""
     was_finished: bool = False
+    test_metrics: Mapping[str, float] = field(default_factory=dict)
+    best_val_metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
         """What is recorded once, at the end of the run."""
-        return {name: getattr(self, name) for name in METRICS}
+        return {
+            **{name: getattr(self, name) for name in METRICS},
+            **{TEST + name: value for name, value in self.test_metrics.items()},
+            **{BEST_VAL + name: value for name, value in self.best_val_metrics.items()},
+        }
 
     @staticmethod
     def of_metrics(run_id: str, metrics: Mapping[str, float]) -> Result:
         """Return the result of a run that was finished before, from its metrics in the store."""
         whole = {name: int(metrics[name]) for name in ("best_epoch", "epochs", "steps")}
         values: dict[str, Any] = {**{name: metrics[name] for name in METRICS}, **whole}
-        return Result(run_id, **values, was_finished=True)
+        further = {name: value for name, value in metrics.items() if name not in METRICS}
+        tested, best = (
+            {
+                name.removeprefix(start): value
+                for name, value in further.items()
+                if name.startswith(start)
+            }
+            for start in (TEST, BEST_VAL)
+        )
+        return Result(run_id, **values, was_finished=True, test_metrics=tested, best_val_metrics=best)
 
 
+def _of_prefix(start: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name.removeprefix(start): value for name, value in metrics.items() if name.startswith(start)}
+
+
+TEST, BEST_VAL = "test_", "best_val_"
 METRICS = (
     "test_loss",
     "best_val_loss",

@@ -153,7 +153,8 @@ def _report(result: Result, store: Store) -> None:
         f"of {result.epochs} ({result.steps} steps, {result.seconds:.1f} s, "
         f"{result.examples_per_second:,.0f} examples/s)"
     )
-    print(f"result    test loss {result.test_loss:.4f}")
+    further = [f"{name} {value:.4f}" for name, value in result.test_metrics.items()]
+    print(f"result    {', '.join([f'test loss {result.test_loss:.4f}', *further])}")
     if not math.isfinite(result.test_loss):
         print("          the training diverged; a lower lam or learning rate may help")
     command, page = links.ui_command(store), links.run_url(store, result.run_id)

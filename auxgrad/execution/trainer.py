@@ -79,7 +79,7 @@ class Trainer:
         new = self.training
         # Several steps in one call of TensorFlow: without the way back to Python in between.
         at_once = max(n for n in range(1, MOST_STEPS_AT_ONCE + 1) if self.steps_per_epoch % n == 0)
-        parts = new.network, new.auxiliary, new.optimizer, new.loss
+        parts = new.network, new.auxiliary, new.optimizer, new.loss, new.metrics
         # A network may depend on what its config does not tell, such as a data set that it has seen.
         source = config.problem.model_dump(mode="json"), self._data and self._data.fingerprint
         structure = signature(*parts, at_once, *source)
@@ -124,15 +124,18 @@ class Trainer:
         seconds = time.perf_counter() - started
         val_losses = history.history["val_loss"]
         best = min(range(len(val_losses)), key=lambda i: (math.isnan(val_losses[i]), val_losses[i]))
+        tested = self.model.evaluate(self.test, verbose=0, return_dict=True)
         return Result(
             run_id=writer.run_id,
-            test_loss=self.model.evaluate(self.test, verbose=0),
+            test_loss=tested.pop("loss"),
             best_val_loss=val_losses[best],
             best_epoch=best + 1,
             epochs=len(val_losses),
             steps=curves.steps,
             seconds=seconds,
             examples_per_second=self.train_size * len(val_losses) / seconds,
+            test_metrics=tested,
+            best_val_metrics={name: history.history[f"val_{name}"][best] for name in tested},
         )
 
 

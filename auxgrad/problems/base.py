@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,7 +57,8 @@ class Training:
     Attributes:
         network: a Keras model.
         auxiliary: where the auxiliary direction comes from.
-        optimizer, loss: as `keras.Model.compile` takes them.
+        optimizer, loss, metrics: as `keras.Model.compile` takes them. The loss alone decides early
+            stopping; a metric is recorded as val_<name> after every epoch and as test_<name> once.
         batch_size: examples in a training batch.
         epochs: the most epochs.
         patience: epochs without a lower validation loss before training stops.
@@ -72,6 +73,7 @@ class Training:
     epochs: int
     patience: int
     description: str
+    metrics: Sequence[Any] = ()
 
 
 class Problem(ABC):

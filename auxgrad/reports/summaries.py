@@ -79,12 +79,20 @@ def _mean_curves(
     """The mean of each curve over the runs of each group."""
     run_ids = [run.run_id for runs in groups.values() for run in runs]
     means: dict[str, dict[str, MeanCurve]] = {key: {} for key in groups}
-    for name in CURVES:
+    for name in [*CURVES, *_metrics(groups, "val_")]:
         # All at once: SQLite may read the curves of every run, however few are asked for.
         histories = store.histories(run_ids, name) if run_ids else {}
         for key, runs in groups.items():
             means[key][name] = MeanCurve.of([histories.get(run.run_id, {}) for run in runs])
     return means
+
+
+def _metrics(groups: Mapping[str, Sequence[StoredRun]], start: str) -> list[str]:
+    """The metrics of the problem with this beginning that all runs of a group have."""
+    found: set[str] = set()
+    for runs in groups.values():
+        found |= set.intersection(*(set(run.metrics) for run in runs))
+    return sorted(name for name in found if name.startswith(start) and name != f"{start}loss")
 
 
 def _write_one(
@@ -108,7 +116,7 @@ def _write_one(
         record.metric("test_loss_std", estimate.std, steps)
         record.metric("test_loss_low", estimate.low, steps)
         record.metric("test_loss_high", estimate.high, steps)
-    for name in MEANS:
+    for name in [*MEANS, *_metrics({"": runs}, "test_"), *_metrics({"": runs}, "best_val_")]:
         record.metric(name, float(np.mean([run.metrics[name] for run in runs])), steps)
     record.flush()
     record.end("FINISHED")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -28,7 +29,7 @@ class Compiled:
     ends. New ones for each run would fill the memory: the network is brought back to its start instead.
 
     Args:
-        network, auxiliary, optimizer, loss: as for `AuxiliaryModel`.
+        network, auxiliary, optimizer, loss, metrics: as for `AuxiliaryModel`.
         structure: their `signature`; None if they cannot be used again.
         steps_per_execution: as for `AuxiliaryModel.compile`.
     """
@@ -39,11 +40,12 @@ class Compiled:
         auxiliary: Auxiliary,
         optimizer: keras.optimizers.Optimizer,
         loss: Any,
+        metrics: Sequence[Any],
         structure: str | None,
         steps_per_execution: int,
     ) -> None:
         self._network, self._auxiliary, self._optimizer, self._loss = network, auxiliary, optimizer, loss
-        self._structure, self._at_once = structure, steps_per_execution
+        self._metrics, self._structure, self._at_once = list(metrics), structure, steps_per_execution
         self._models: dict[tuple[Mode, bool, bool], AuxiliaryModel] = {}
         optimizer.build(network.trainable_variables)
         # Most state begins at zero, which need not be kept.
@@ -61,7 +63,12 @@ class Compiled:
         model = self._models.pop(way, None)
         if model is None:
             model = AuxiliaryModel(self._network, self._auxiliary, mode, lam, alpha, overall)
-            model.compile(self._optimizer, self._loss, steps_per_execution=self._at_once)
+            model.compile(
+                self._optimizer,
+                self._loss,
+                metrics=self._metrics,
+                steps_per_execution=self._at_once,
+            )
         self._models[way] = model
         if len(self._models) > MOST_MODELS:
             del self._models[next(iter(self._models))]
@@ -82,18 +89,20 @@ def signature(
     auxiliary: Auxiliary,
     optimizer: keras.optimizers.Optimizer,
     loss: Any,
+    metrics: Sequence[Any],
     *rest: object,
 ) -> str | None:
     """Return a text that two models share only if they differ in nothing but the values of variables.
 
-    None if that cannot be told: the network, the auxiliary, the optimizer or the loss is, or holds, code
-    other than that of Keras and of this package.
+    None if that cannot be told: the network, the auxiliary, the optimizer, the loss or a metric is, or
+    holds, code other than that of Keras and of this package.
 
     Args:
         rest: what else was compiled in, as JSON takes it.
     """
     try:
-        parts = [keras.saving.serialize_keras_object(part) for part in (network, auxiliary, optimizer)]
+        own = (network, auxiliary, optimizer, *metrics)
+        parts = [keras.saving.serialize_keras_object(part) for part in own]
         if not all(_is_known(part) for part in parts):
             return None
         parts[2]["config"].pop("name", None)  # Seen nowhere, and another for each optimizer.

@@ -262,7 +262,7 @@ def test_what_was_left_out_is_said(store, capsys):
     assert (row["runs"], row["test_loss_mean"]) == ("1", "0.3")
     out = capsys.readouterr().out
     for line in (
-        "Left out: 1 finished, on other data or by another method than the newest.",
+        "Left out: 1 finished, on other data or by another method or rule than the newest.",
         "Left out: 2 runs of auxgrad 0.1.0, which recorded no identity; run them again.",
     ):
         assert f"missing   {line}\n" in out

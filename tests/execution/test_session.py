@@ -21,6 +21,7 @@ from auxgrad.execution.session import Session
 from auxgrad.problems.base import Data, Problem, Training
 
 NAMES = ("train_loss", "val_loss", "test_loss", "cosine/overall", "conflict/overall")
+METRICS = ("val_accuracy", "test_accuracy", "best_val_accuracy", "val_share", "test_share")
 
 
 def record_of(result):
@@ -28,7 +29,9 @@ def record_of(result):
     client = MlflowClient(f"sqlite:///{session_module.Path.cwd()}/mlflow.db")
     metrics = client.get_run(result.run_id).data.metrics
     curves = [
-        [point.value for point in client.get_metric_history(result.run_id, name)] for name in NAMES
+        [point.value for point in client.get_metric_history(result.run_id, name)]
+        for name in (*NAMES, *METRICS)
+        if name in metrics
     ]
     return curves, sorted(metrics)
 
@@ -131,6 +134,7 @@ class Own(Problem):
     optimizer: object = field(default=lambda seed: keras.optimizers.Adam(0.01))
     loss: object = field(default=lambda seed: "mse")
     auxiliary: object = field(default=lambda seed: auxgrad.WeightDecay())
+    metrics: object = field(default=lambda seed: ())
 
     def load(self, say):
         chance = np.random.default_rng(0)
@@ -144,7 +148,15 @@ class Own(Problem):
     def build(self, data, seed):
         network = keras.Sequential([keras.Input((3,)), *self.layers(seed), keras.layers.Dense(1)])
         return Training(
-            network, self.auxiliary(seed), self.optimizer(seed), self.loss(seed), 8, 2, 2, "own"
+            network,
+            self.auxiliary(seed),
+            self.optimizer(seed),
+            self.loss(seed),
+            8,
+            2,
+            2,
+            "own",
+            self.metrics(seed),
         )
 
 
@@ -156,6 +168,15 @@ def absolute(x, y, y_pred):
     return tf.abs(y_pred)
 
 
+def within(seed):
+    """The share of small errors, by another measure of small for each seed."""
+
+    def share(y, y_pred):
+        return tf.cast(tf.abs(y - y_pred) < 0.1 * (1 + seed), tf.float32)
+
+    return [share, keras.metrics.MeanAbsoluteError(name="error")]
+
+
 @pytest.mark.parametrize(
     "problem",
     [
@@ -164,6 +185,7 @@ def absolute(x, y, y_pred):
         pytest.param(Own(closure), id="lambda"),
         pytest.param(Own(plain, optimizer=schedule), id="schedule"),
         pytest.param(Own(plain, loss=huber), id="loss"),
+        pytest.param(Own(plain, metrics=within), id="metrics"),
         pytest.param(
             Own(
                 plain,
@@ -182,6 +204,35 @@ def test_a_second_run_equals_a_first_one_for_any_network(in_tmp, monkeypatch, pr
     assert own[0][0] != own[1][0]
     shared = Session()
     assert [run(shared, words[i]) for i in (0, 1, 0)] == [own[0], own[1], own[0]]
+
+
+def test_the_metrics_of_a_problem_are_recorded(in_tmp, small):
+    session = Session()
+    result = session.run(compose([*small, "mode=Multitask", "lam=1"]), in_tmp / "a")
+    client = MlflowClient(f"sqlite:///{in_tmp}/mlflow.db")
+    validation = client.get_metric_history(result.run_id, "val_accuracy")
+    losses = client.get_metric_history(result.run_id, "val_loss")
+    assert [point.step for point in validation] == [point.step for point in losses]
+    recorded = client.get_run(result.run_id).data.metrics
+    assert recorded["best_val_accuracy"] == validation[result.best_epoch - 1].value
+    # As NumPy counts on the network that was tested.
+    x, y = session._data[1].test
+    logits = session._trainer.network.predict(x.toarray(), verbose=0)
+    assert recorded["test_accuracy"] == pytest.approx(np.mean((logits > 0) == (y > 0.5)))
+    assert result.test_metrics == {"accuracy": recorded["test_accuracy"]}
+
+
+def test_a_run_and_the_runs_from_python(in_tmp, small):
+    result = auxgrad.run(["mode=SingleTask", "seed=3", *small])
+    [row] = auxgrad.runs().to_dict("records")
+    assert (row["run_id"], row["mode"], row["seed"]) == (result.run_id, "SingleTask", 3)
+    assert (row["test_loss"], row["test_accuracy"]) == (
+        result.test_loss,
+        result.test_metrics["accuracy"],
+    )
+    assert (in_tmp / result.folder / "result.json").is_file()
+    with pytest.raises(auxgrad.errors.TrackingError, match=r"tracking\.experiment=other: is not in"):
+        auxgrad.runs(experiment="other")
 
 
 def test_once_returns_what_was_finished_before(in_tmp, small):
