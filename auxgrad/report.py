@@ -41,7 +41,7 @@ examples:
   python -m auxgrad.report
   python -m auxgrad.report data=aclimdb mode=SingleTask,Projection 'seed=range(10)'
   python -m auxgrad.report --compare figure7
-  python -m auxgrad.report --runs reports/auxgrad/execution.csv
+  python -m auxgrad.report --runs reports/auxgrad/runs.csv
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import os
+import sys
 import traceback
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -30,6 +30,13 @@ def load(key: str, target: str) -> Any:
             the traceback from the first line of the module on.
     """
     name, _, attribute = target.rpartition(".")
+    module = sys.modules.get(name) or _import(key, target, name)
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{key}={target}: {module.__file__} has no {attribute}")
+    return getattr(module, attribute)
+
+
+def _import(key: str, target: str, name: str) -> ModuleType:
     try:
         is_there = bool(name) and importlib.util.find_spec(name) is not None
     except (ImportError, AttributeError, ValueError):
@@ -41,7 +48,7 @@ def load(key: str, target: str) -> Any:
         )
     try:
         with quiet_stderr():
-            module = importlib.import_module(name)
+            return importlib.import_module(name)
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         trace = _from_module_on(error.__traceback__)
@@ -49,9 +56,6 @@ def load(key: str, target: str) -> Any:
         raise ConfigError(
             f"{key}={target}: module {name} cannot be imported ({cause})\n{shown}"
         ) from None
-    if not hasattr(module, attribute):
-        raise ConfigError(f"{key}={target}: {module.__file__} has no {attribute}")
-    return getattr(module, attribute)
 
 
 def load_function(key: str, target: str) -> Any:
@@ -74,7 +78,7 @@ def version_of(key: str, target: str) -> str:
     pinned = getattr(found, "version", None)
     if pinned is not None:
         return f"version {pinned}"
-    return _source_hash(importlib.import_module(target.rpartition(".")[0]))
+    return _source_hash(sys.modules[target.rpartition(".")[0]])
 
 
 def _source_hash(module: ModuleType) -> str:
@@ -91,7 +95,7 @@ def _from_module_on(trace: TracebackType | None) -> TracebackType | None:
     step = trace
     while step is not None:
         file = step.tb_frame.f_code.co_filename
-        is_ours = os.path.dirname(__file__) == os.path.dirname(file)  # noqa: PTH120
+        is_ours = Path(file).parent == Path(__file__).parent
         if not (is_ours or file.startswith("<frozen importlib") or "importlib" in Path(file).parts):
             return step
         step = step.tb_next

@@ -25,9 +25,6 @@ def run(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> 
 
     The run is recorded in MLflow, and its files are in a new folder below outputs/.
 
-    >>> run(["mode=Orthogonal", "lam=30", "seed=3"]).test_loss  # doctest: +SKIP
-    0.2813
-
     Args:
         overrides: words of the command line.
         config_dir: a folder with config files of your own, as `--config-dir`.

@@ -54,14 +54,7 @@ class Result:
         whole = {name: int(metrics[name]) for name in ("best_epoch", "epochs", "steps")}
         values: dict[str, Any] = {**{name: metrics[name] for name in METRICS}, **whole}
         further = {name: value for name, value in metrics.items() if name not in METRICS}
-        tested, best = (
-            {
-                name.removeprefix(start): value
-                for name, value in further.items()
-                if name.startswith(start)
-            }
-            for start in (TEST, BEST_VAL)
-        )
+        tested, best = (_of_prefix(start, further) for start in (TEST, BEST_VAL))
         return Result(run_id, **values, was_finished=True, test_metrics=tested, best_val_metrics=best)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,9 @@ def test_a_pinned_version_outlives_an_edit(study, monkeypatch):
     identity = compose(words).identity("f")
     assert identity.rule == {"target": "pinned.rule", "version": "version 1"}
     assert identity.setting_name == "Pinned lam=1 alpha=0.01 rule=1"
+    (study / "pinned.py").write_text("def rule(d, U, V):\n    return 0.25, 0.0\n\n\nrule.version = 1\n")
+    assert importlib.reload(sys.modules["pinned"]).rule(0, 0, 0) == (0.25, 0.0)
+    assert compose(words).identity("f").key == identity.key
 
 
 def test_wrong_rules_get_one_line_and_the_users_traceback(study, monkeypatch):

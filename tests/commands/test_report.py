@@ -344,4 +344,4 @@ def test_three_thousand_runs(store):
     means = [float(row["test_loss_mean"]) for row in table]
     assert means == pytest.approx(losses.mean(axis=1), rel=1e-5)
     assert {row["runs"] for row in table} == {"100"}
-    assert len(read_runs(Path("reports/auxgrad/execution.csv"))) == 3000
+    assert len(read_runs(Path("reports/auxgrad/runs.csv"))) == 3000

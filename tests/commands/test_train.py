@@ -238,7 +238,7 @@ def test_interrupted_it_is_killed_cleanly(tmp_path, small, number, status):
 
 def test_on_a_terminal_there_is_a_progress_bar_with_both_losses(tmp_path, small):
     text = on_a_terminal([sys.executable, "-m", "auxgrad.train", *small], tmp_path)
-    assert re.search(r"4/4.*━.*loss: 0\.\d+ .*val_loss: 0\.\d+", text)
+    assert re.search(r"4/4.*━.* - loss: 0\.\d+ - val_accuracy: \d\.\d+ - val_loss: 0\.\d+", text)
     assert "result    test loss" in text
     for noise in ("WARNING", "I0000", "oneDNN", "Warning", "HYDRA", "INFO"):
         assert noise not in text
