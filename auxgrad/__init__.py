@@ -2,7 +2,8 @@
 
 `censor` combines gradients, `AuxiliaryModel` trains any Keras network with them, `WeightDecay` and
 `AuxiliaryLoss` say where the auxiliary direction comes from. `python -m auxgrad.train`, or `run` in a
-notebook, runs the experiment that ships with the package; `runs` returns the finished runs.
+notebook, trains and sweeps a `Problem`, with its `Data` and its `Training`: the one that ships with the
+package, or your own. `runs` returns the finished runs.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auxgrad.censoring import Mode, censor
     from auxgrad.execution.notebook import run, runs
+    from auxgrad.problems.base import DataSource, Problem, Training
+    from auxgrad.problems.data import Data
     from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
     from auxgrad.training.model import AuxiliaryModel
+    from auxgrad.training.sparse import SparseDense
 
 __version__ = "0.2.0"
 
@@ -22,7 +26,12 @@ __all__ = [
     "Auxiliary",
     "AuxiliaryLoss",
     "AuxiliaryModel",
+    "Data",
+    "DataSource",
     "Mode",
+    "Problem",
+    "SparseDense",
+    "Training",
     "WeightDecay",
     "censor",
     "run",
@@ -33,7 +42,12 @@ _HOME = {
     "Auxiliary": "auxgrad.training.auxiliaries",
     "AuxiliaryLoss": "auxgrad.training.auxiliaries",
     "AuxiliaryModel": "auxgrad.training.model",
+    "Data": "auxgrad.problems.data",
+    "DataSource": "auxgrad.problems.base",
     "Mode": "auxgrad.censoring",
+    "Problem": "auxgrad.problems.base",
+    "SparseDense": "auxgrad.training.sparse",
+    "Training": "auxgrad.problems.base",
     "WeightDecay": "auxgrad.training.auxiliaries",
     "censor": "auxgrad.censoring",
     "run": "auxgrad.execution.notebook",

@@ -22,10 +22,10 @@ from auxgrad.errors import AuxgradError
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=PRIMARY)
 def train(composed: DictConfig) -> float:
     """Train one run; return the best validation loss, which a Hydra sweeper may minimise."""
-    config = validate(composed).normalise()
+    hydra_config = HydraConfig.get()
+    config = validate(composed, hydra_config).normalise()
     from auxgrad.execution.session import Session
 
-    hydra_config = HydraConfig.get()
     is_single = hydra_config.mode is not RunMode.MULTIRUN
     try:
         folder = Path(hydra_config.runtime.output_dir)

@@ -262,7 +262,7 @@ def main() -> None:
     rounds, count, seeds, points = (1, 4, 2, 1) if quick else (5, 20, 6, 4)
     limit = ["problem.epochs=2"] if quick else []
     figures = Figures()
-    from auxgrad.config.quiet import quiet_stderr
+    from auxgrad.config.code.quiet import quiet_stderr
     from auxgrad.training import devices
 
     with quiet_stderr():

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from auxgrad.config import Config
-from auxgrad.problems.reviews.corpus import Reviews, load
+from auxgrad.problems.reviews.corpus import EncodedReviews, load
 
 EVALUATION_BATCH = 512
 
@@ -27,7 +27,7 @@ class Contestant(ABC):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.reviews = load(config.data, print)
+        self.reviews = load(config.problem.data)
         self.prepare()
 
     @abstractmethod
@@ -72,10 +72,9 @@ class Auxgrad(Contestant):
         import tensorflow as tf
 
         from auxgrad.execution.trainer import Trainer
-        from auxgrad.problems import problem_of
 
         self.trainer = Trainer()
-        self.trainer.prepare(self.config, problem_of(self.config).load(print))
+        self.trainer.prepare(self.config, self.config.problem.load())
         self.model = self.trainer.model
         self._train_step = tf.function(self.model.train_step, autograph=False)
 
@@ -317,7 +316,7 @@ CONTESTANTS: dict[str, Callable[[Config], Contestant]] = {
 }
 
 
-def shuffled(reviews: Reviews, config: Config) -> Iterator[np.ndarray]:
+def shuffled(reviews: EncodedReviews, config: Config) -> Iterator[np.ndarray]:
     """Row numbers of the batches of one epoch."""
     rows = np.random.default_rng(config.seed).permutation(reviews.train)
     yield from np.split(rows, range(config.problem.batch_size, len(rows), config.problem.batch_size))

@@ -60,7 +60,7 @@ def main() -> None:
 
     from auxgrad import train
     from auxgrad.execution import session
-    from auxgrad.problems.reviews import ReviewSentiment
+    from auxgrad.problems.reviews import Reviews
     from auxgrad.record.store import Store
     from auxgrad.record.writing import RunWriter
     from auxgrad.training.model import AuxiliaryModel
@@ -85,8 +85,8 @@ def main() -> None:
     for name in ("metric", "flush", "text", "end"):
         clock(RunWriter, name, "track")
     clock(Store, "start_run", "track")
-    clock(ReviewSentiment, "load", "data")
-    clock(ReviewSentiment, "build", "network")
+    clock(Reviews, "load", "data")
+    clock(Reviews, "build", "network")
     AuxiliaryModel.fit = watched
     clock(AuxiliaryModel, "fit", "fit")
     clock(train, "train", "command")

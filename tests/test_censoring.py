@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import auxgrad
 from auxgrad.censoring import MODES
+from auxgrad.config.code.loading import load
 from auxgrad.config.groups import options, preset
-from auxgrad.config.loading import load
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "censoring.json").read_text())
 CENSORING = [mode for mode in MODES if mode not in ("SingleTask", "Multitask")]

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from auxgrad.config.groups import conf_dir
-from auxgrad.config.messages import explain_hydra, explain_validation
+from auxgrad.config.instances import TARGET, make_problem
+from auxgrad.config.messages import explain_hydra, explain_validation, unknown_key
 from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
 from auxgrad.config.schema import BY_MODE_FILE, Config, TrackingConfig
 from auxgrad.config.setting import RUN_KEYS
@@ -25,41 +26,90 @@ HYDRA_VERSION_BASE = "1.3"
 PRIMARY = "config"
 SEARCHPATH = "hydra.searchpath"
 VALUE_SOURCE = "value://"
+FILES = "file://"
+CLASSES = tuple(f"{section}.{TARGET}" for section in ("problem", "data"))
 
 
-def validate(composed: DictConfig) -> Config:
-    """Return the typed config of a composed one; the node `hydra` is not looked at.
+def validate(composed: DictConfig, hydra: Any = None) -> Config:
+    """Return the typed config of a composed one.
 
-    Raises ConfigError, one line for each key that is unknown, missing or out of range.
+    Args:
+        composed: with or without the node `hydra`.
+        hydra: that node, if it is not in `composed`.
+
+    Raises:
+        ConfigError: one line for each key that is unknown, missing or out of range; code of the user's
+            that cannot be imported, or is not what it should be.
     """
+    return typed(values_of(composed), choices_of(hydra or composed.hydra))
+
+
+def values_of(composed: DictConfig, resolve: bool = True) -> dict[Any, Any]:
+    """Return the values of a composed config without the node `hydra`."""
     keys = [str(key) for key in composed if key != "hydra"]
-    values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=True)
+    values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=resolve)
     assert isinstance(values, dict)
-    return typed(values)
+    return values
 
 
-def typed(values: Mapping[Any, Any]) -> Config:
-    """Return the typed config of plain values. Raises ConfigError like `validate`."""
+def choices_of(hydra: Any) -> dict[str, str | None]:
+    """Return the options that were chosen in the groups `problem` and `data`."""
+    return {group: hydra.runtime.choices.get(group) for group in ("problem", "data")}
+
+
+def typed(values: Mapping[Any, Any], choices: Mapping[str, str | None]) -> Config:
+    """Return the typed config of plain values. Raises ConfigError like `validate`.
+
+    Args:
+        values: by key, sections as mappings; `problem` and `names` may be made already.
+        choices: the options of the groups `problem` and `data`.
+    """
+    rest = dict(values)
+    lines = []
+    if isinstance(rest.get("problem"), Mapping):
+        if "names" in rest:
+            raise ConfigError(unknown_key("names", format_value(rest["names"])))
+        try:
+            problem, names = make_problem(rest["problem"], rest.pop("data", None), choices)
+            rest.update(problem=problem, names=names)
+        except ConfigError as error:
+            lines.append(str(error))
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(rest)
     except ValidationError as error:
-        raise ConfigError(explain_validation(error)) from None
+        own = [item for item in error.errors() if item["loc"][0] not in ("problem", "names", "data")]
+        if own or not lines:
+            lines.append(explain_validation(own or error.errors()))
+    if lines:
+        raise ConfigError("\n".join(lines))
+    return config
 
 
-def compose(overrides: Iterable[str] = ()) -> Config:
+def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> Config:
     """Return the typed config for command line overrides, as `python -m auxgrad.train` composes it.
 
     >>> compose(["mode=Orthogonal", "lam=42.5"]).lam
     42.5
 
-    Raises ConfigError for an unknown key, an unknown option or a value out of range.
+    Args:
+        overrides: words of the command line.
+        config_dir: a folder with config files of the user's, as `--config-dir`.
+
+    Raises:
+        ConfigError: for an unknown key, an unknown option or a value out of range.
     """
+    words = list(overrides)
+    if config_dir is not None:
+        words.append(f"{SEARCHPATH}=[{quote(f'file://{Path(config_dir).absolute()}')}]")
     try:
-        words = quote_values(overrides)
+        words = quote_values(words)
         with initialize_config_dir(version_base=HYDRA_VERSION_BASE, config_dir=str(conf_dir())):
-            composed = hydra_compose(PRIMARY, overrides=with_value_source(words, words))
+            composed = hydra_compose(
+                PRIMARY, overrides=with_value_source(words, words), return_hydra_config=True
+            )
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain_hydra(error)) from None
+    check_obeyed(composed, words)
     return validate(composed).normalise()
 
 
@@ -73,6 +123,12 @@ def check_obeyed(composed: DictConfig, overrides: Iterable[str]) -> None:
             raise ConfigError(
                 f"{override.input_line}: is set by the file of the mode; "
                 "a file conf/mode/NAME.yaml, found by --config-dir, adds a mode"
+            )
+        if key in CLASSES:
+            section = key.partition(".")[0]
+            raise ConfigError(
+                f"{key}={override.value()}: is set by the file of {section}; "
+                f"a file conf/{section}/NAME.yaml, found by --config-dir, adds another"
             )
         if key not in RUN_KEYS or override.is_sweep_override():
             continue
@@ -108,11 +164,24 @@ def with_value_source(
     if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
         word = (own or [SEARCHPATH])[-1]
         raise ConfigError(f"{word}: must be a list of texts, such as [file://folder]")
+    for path in [folder, *(path for path in paths if path.startswith(FILES))]:
+        if path:
+            _check_hidden(Path(path.removeprefix(FILES)))
     word = f"{SEARCHPATH}=[{','.join(quote(path) for path in (*paths, VALUE_SOURCE))}]"
     # Beside the others: Hydra takes no overrides in two places, before and after a flag.
     place = arguments.index(overrides[0]) if overrides else len(arguments)
     rest = [argument for argument in arguments[place:] if argument not in own]
     return [*arguments[:place], word, *rest]
+
+
+def _check_hidden(folder: Path) -> None:
+    """Raise ConfigError for a file that Hydra would pass over, since one of ours goes first."""
+    for file in sorted(folder.rglob("*.yaml")):
+        ours = conf_dir() / file.relative_to(folder)
+        if ours.is_file() and ours.read_bytes() != file.read_bytes():
+            raise ConfigError(
+                f"{file}: would be passed over, since auxgrad has a file of this name; choose another"
+            )
 
 
 def _searchpath_of(name: str, folder: str | None) -> list[str]:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -15,11 +14,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from auxgrad.config.backend import check_backend
+from auxgrad.config.code.tracebacks import users_traceback
 from auxgrad.config.composing import check_obeyed, validate, with_value_source
-from auxgrad.config.groups import VALUE_GROUPS, conf_dir, options
+from auxgrad.config.groups import VALUE_GROUPS, options
+from auxgrad.config.instances import check_option, default_problem
 from auxgrad.config.messages import check_values, explain_hydra, not_an_option, unknown_key
 from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_values
-from auxgrad.config.schema import SECTIONS, Config
+from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.config.values import parse_scalar
 from auxgrad.errors import AuxgradError, ConfigError
 
@@ -38,8 +39,6 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         )
     if given.multirun and given.cfg:
         raise ConfigError("--multirun: cannot be combined with --cfg, which shows one run")
-    if given.config_dir:
-        _check_hidden(Path(given.config_dir))
     asks_only = given.help or given.hydra_help or given.shell_completion or given.info
     has_other_files = given.config_name or given.config_dir or any("searchpath" in w for w in quoted)
     if not asks_only and not has_other_files:
@@ -47,29 +46,23 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     return with_value_source(quoted, given.overrides, given.config_name, given.config_dir)
 
 
-def _check_hidden(folder: Path) -> None:
-    """Raise ConfigError for a file that Hydra would pass over, since one of ours goes first."""
-    for file in sorted(folder.rglob("*.yaml")):
-        ours = conf_dir() / file.relative_to(folder)
-        if ours.is_file() and ours.read_bytes() != file.read_bytes():
-            raise ConfigError(
-                f"{file}: would be passed over, since auxgrad has a file of this name; choose another"
-            )
-
-
 def _check_words(words: Sequence[str]) -> None:
     """Raise ConfigError for a key or a value that the config cannot have.
 
     Hydra would find it too, after composing twice. It holds where no other files are in play than ours.
     """
+    given = dict(word.partition("=")[::2] for word in words)
     for word in words:
-        key, is_pair, value = word.partition("=")
-        group, _, name = key.partition(".")
-        if not is_pair or not key.replace(".", "").isidentifier() or group in ("hydra", "experiment"):
+        key, is_pair, value = word.removeprefix("++").partition("=")
+        section, _, name = key.partition(".")
+        if not is_pair or not key.replace(".", "").isidentifier() or section in ("hydra", "experiment"):
             continue  # Hydra's own, or of a form that Hydra knows better.
-        is_known = group in Config.model_fields
-        if name and group in SECTIONS:
-            is_known = name in SECTIONS[group].model_fields
+        if name and section in ("problem", "data"):
+            check_option(key, value, given.get("problem", default_problem()), given.get("data"))
+            continue
+        is_known = section in (*Config.model_fields, "data")
+        if name and section == "tracking":
+            is_known = name in TrackingConfig.model_fields
         if not is_known:
             raise ConfigError(unknown_key(key, value))
         if key == "mode" and value.replace(",", "").isidentifier():
@@ -121,7 +114,8 @@ def _check_folder(composed: DictConfig) -> None:
 def plain_ending() -> Iterator[None]:
     """End errors that explain themselves in one line and exit status 1, Ctrl-C in 130, SIGTERM in 143.
 
-    With HYDRA_FULL_ERROR=1 in the environment errors keep their traceback.
+    Of any other error the traceback is shown from the first line of the user's code on. With
+    HYDRA_FULL_ERROR=1 in the environment errors keep their whole traceback.
     """
     signal.signal(signal.SIGTERM, _terminate)
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -134,6 +128,11 @@ def plain_ending() -> Iterator[None]:
         if show_traceback:
             raise
         raise SystemExit(f"auxgrad: {one_line(error)}") from None
+    except Exception as error:
+        if show_traceback:
+            raise
+        print(users_traceback(error), file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def one_line(error: Exception) -> str:

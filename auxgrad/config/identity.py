@@ -6,17 +6,38 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
-from auxgrad.config.groups import options, preset
+from auxgrad.config.code.source import version_of
 from auxgrad.config.setting import RUN_KEYS, Setting
 from auxgrad.config.values import format_value
+from auxgrad.problems.base import Named, options_of
 
 # Raise it with every change of what a run with a given config computes: older runs then no longer count
 # as finished ones of the same key.
 METHOD_VERSION = 2
-USUAL_DATA = "imdb25k"  # As in conf/config.yaml: not worth a word in a name.
+BESIDE = ("names", "changes")  # Fields that determine nothing.
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the problem and its data are called: the options of the groups `problem` and `data`.
+
+    Attributes:
+        problem: the name of its file.
+        data: the name of its file; empty if the problem has no choice of data.
+        shown: which of the two the name of a setting shows: those that are not the defaults.
+    """
+
+    problem: str
+    data: str = ""
+    shown: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> dict[str, str]:
+        """The names as words of the command line."""
+        given = {"problem": self.problem, "data": self.data}
+        return {key: f"{key}={name}" for key, name in given.items() if name}
 
 
 @dataclass(frozen=True)
@@ -29,8 +50,10 @@ class Identity:
         mode, lam, alpha, overall, seed: as in `Config`, knobs that the mode does not use neutral.
         rule: the dotted name of the mode's rule, and what tells its versions apart.
         uses: which of lam, alpha and overall the mode uses.
-        problem: name and options of the problem.
-        data: name and options of the data set, and its fingerprint.
+        problem: dotted name, version and options of the problem.
+        data: the same of the choice of data, if there is one, and the fingerprint of the data.
+        names: what the problem and the data are called; determines nothing.
+        changes: options that differ from the defaults of their class, as words; determines nothing.
         method: `METHOD_VERSION` of the code.
     """
 
@@ -43,6 +66,8 @@ class Identity:
     uses: tuple[str, ...]
     problem: Mapping[str, Any]
     data: Mapping[str, Any]
+    names: Names
+    changes: tuple[str, ...]
     method: int = METHOD_VERSION
 
     @staticmethod
@@ -50,7 +75,9 @@ class Identity:
         """Return the identity that `to_json` wrote. Raises ValueError for any other text."""
         try:
             fields = json.loads(text)
-            return Identity(**{**fields, "uses": tuple(fields["uses"])})
+            made: dict[str, Any] = {key: tuple(fields[key]) for key in ("uses", "changes")}
+            made["names"] = _names(fields["names"])
+            return Identity(**{**fields, **made})
         except (TypeError, KeyError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
 
@@ -61,13 +88,15 @@ class Identity:
     @property
     def key(self) -> str:
         """The SHA-256 of the identity: what a sweep knows a finished run by."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return _digest(self._without(*BESIDE))
 
     @property
     def setting_key(self) -> str:
         """The SHA-256 of all but the seed: what the runs that are averaged have in common."""
-        rest = {name: value for name, value in asdict(self).items() if name != "seed"}
-        return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+        return _digest(self._without(*BESIDE, "seed"))
+
+    def _without(self, *names: str) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name not in names}
 
     @property
     def study_key(self) -> str:
@@ -80,33 +109,25 @@ class Identity:
         """The mode and its knobs."""
         return Setting(self.mode, self.overall, self.alpha, self.lam, self.uses)
 
-    @cached_property
-    def changes(self) -> dict[str, str]:
-        """The keys of data and problem whose values are not those of the files in conf/."""
-        changed = {}
-        for group, section in (("data", self.data), ("problem", self.problem)):
-            usual = preset(group, section["name"]) if section["name"] in options(group) else {}
-            # In the order of the file: that of the section is lost in JSON.
-            further = sorted(section.keys() - usual.keys() - {"name", "fingerprint"})
-            for key in [*(key for key in usual if key in section and key != "name"), *further]:
-                if key not in usual or section[key] != usual[key]:
-                    changed[f"{group}.{key}"] = format_value(section[key])
-        return changed
-
     @property
     def study_name(self) -> str:
-        """The data set and what was changed, for a person."""
-        words = [f"{key}={value}" for key, value in self.changes.items()]
-        return " ".join([f"data={self.data['name']}", *words])
+        """The problem, the data set and what was changed, for a reader."""
+        return " ".join([*self.names.words.values(), *self.changes])
 
     @property
     def setting_name(self) -> str:
-        """All that determines a result but the seed, for a person."""
-        data = [f"data={self.data['name']}"] if self.data["name"] != USUAL_DATA else []
-        words = [f"{key}={value}" for key, value in self.changes.items()]
-        version = self.rule["version"].removeprefix("version ")[:8]
-        rule = [f"rule={version}"] if version else []
-        return " ".join([self.setting.name, *rule, *data, *words])
+        """All that determines a result but the seed, for a reader; the defaults are left out."""
+        words = [word for key, word in self.names.words.items() if key in self.names.shown]
+        return " ".join([self.setting.name, *self._versions, *words, *self.changes])
+
+    @property
+    def _versions(self) -> list[str]:
+        """What tells versions of the user's code, and of the data that it makes, apart in names."""
+        found = {"rule": self.rule["version"]}
+        own = [self.problem["version"], self.data.get("version", "")]
+        if any(own) and self.data["fingerprint"]:
+            found["source"] = _digest([*own, self.data["fingerprint"]])
+        return [f"{key}={text.removeprefix('version ')[:8]}" for key, text in found.items() if text]
 
     @property
     def name(self) -> str:
@@ -116,15 +137,56 @@ class Identity:
     def option(self, key: str) -> str | None:
         """Return the value of `mode`, `seed`, `data`, `problem.hidden`, ... as text, None if unknown."""
         group, _, name = key.partition(".")
-        section = {"data": self.data, "problem": self.problem}.get(group)
-        if section is not None:
-            name = name or "name"
-            return format_value(section[name]) if name in section else None
+        if group in ("problem", "data"):
+            if not name:
+                return getattr(self.names, group) or None
+            options = getattr(self, group).get("options", {})
+            return format_value(options[name]) if name in options else None
         return format_value(getattr(self, key)) if key in RUN_KEYS else None
+
+    @property
+    def option_keys(self) -> list[str]:
+        """The keys of problem and data that `option` knows."""
+        sections = {"problem": self.problem, "data": self.data}
+        return [f"{group}.{key}" for group in sections for key in sections[group].get("options", {})]
 
     @property
     def params(self) -> dict[str, str]:
         """The parameters of the run in MLflow."""
         knobs = {key: format_value(getattr(self, key)) for key in RUN_KEYS}
-        names = {"data": self.data["name"], "problem": self.problem["name"]}
-        return {**knobs, **names, "config": self.setting_name}
+        names = {"problem": self.names.problem, "data": self.names.data}
+        given = {key: name for key, name in names.items() if name}
+        return {**knobs, **given, "config": self.setting_name}
+
+
+def _names(fields: Mapping[str, Any]) -> Names:
+    return Names(fields["problem"], fields["data"], tuple(fields["shown"]))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def target_of(named: Named) -> str:
+    """Return the dotted name of the class of a problem or of data."""
+    return f"{type(named).__module__}.{type(named).__qualname__}"
+
+
+def describe(section: str, named: Named) -> dict[str, Any]:
+    """Return what a problem or data adds to an identity."""
+    version = version_of(f"{section}._target_", type(named))
+    return {"target": target_of(named), "version": version, "options": options_of(named)}
+
+
+def changes(section: str, named: Named) -> list[str]:
+    """Return the options that differ from the defaults of their class, as words of the command line.
+
+    Options that can change no result are left out.
+    """
+    values = options_of(named)
+    changed = []
+    for name, field in type(named).model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if name in values and getattr(named, name) != default:
+            changed.append(f"{section}.{name}={format_value(values[name])}")
+    return changed

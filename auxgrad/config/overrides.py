@@ -19,7 +19,17 @@ from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.values import format_value, parse_scalar, quote
 from auxgrad.errors import ConfigError
 
-__all__ = ["expand_glob", "get_args_parser", "parse_overrides", "parse_values", "quote_values"]
+# How the keys of options of classes begin, as which Hydra takes any.
+OPTIONS = ("problem.", "data.")
+
+__all__ = [
+    "OPTIONS",
+    "expand_glob",
+    "get_args_parser",
+    "parse_overrides",
+    "parse_values",
+    "quote_values",
+]
 
 
 def parse_overrides(words: Iterable[str]) -> dict[str, Override]:
@@ -53,13 +63,14 @@ def parse_values(words: Iterable[str]) -> dict[str, list[str]]:
 
 
 def quote_values(arguments: Iterable[str]) -> list[str]:
-    """Return command line arguments with the values of the value groups as quoted strings.
+    """Return command line arguments as Hydra takes them.
 
-    Single values, lists, `range(...)` and `glob(...)` are understood; everything else, intervals for
-    other sweepers included, passes unchanged.
+    The values of the value groups become quoted strings. Single values, lists, `range(...)` and
+    `glob(...)` are understood; intervals for other sweepers pass unchanged. Keys of `problem` and `data`
+    may be new to Hydra, since a file need not list the options that a class has. All else is left alone.
 
     >>> quote_values(["mode=Orthogonal", "lam=1,42.5", "seed=range(3)", "--multirun", "data.path=a"])
-    ['mode=Orthogonal', "lam='1','42.5'", "seed='0','1','2'", '--multirun', 'data.path=a']
+    ['mode=Orthogonal', "lam='1','42.5'", "seed='0','1','2'", '--multirun', '++data.path=a']
     """
     parser = OverridesParser.create()
     return [_quote(parser, argument) for argument in arguments]
@@ -83,6 +94,8 @@ def expand_glob(override: Override, names: Callable[[str], Iterable[str]]) -> li
 
 
 def _quote(parser: OverridesParser, argument: str) -> str:
+    if argument.startswith(OPTIONS) and "=" in argument:
+        return f"++{argument}"
     key = argument.partition("=")[0].lstrip("+")
     if key not in VALUE_GROUPS or argument == key:
         return argument

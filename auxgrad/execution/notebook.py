@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from auxgrad.config.composing import compose
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.config.setting import RUN_KEYS
-from auxgrad.config.values import quote
 from auxgrad.execution.result import Result
 from auxgrad.execution.session import Session
 from auxgrad.record.folders import claim_folder
@@ -33,10 +32,7 @@ def run(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> 
         ConfigError: before anything is loaded, for an unknown key or a value out of range.
         AuxgradError: before any training, if the data or the tracking store cannot be used.
     """
-    words = list(overrides)
-    if config_dir is not None:
-        words.append(f"hydra.searchpath=[{quote(f'file://{Path(config_dir).absolute()}')}]")
-    config = compose(words)
+    config = compose(overrides, config_dir)
     now = datetime.datetime.now()
     folder = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S-%f}_{config.mode}")
     return Session().run(config, claim_folder(folder))

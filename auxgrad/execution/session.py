@@ -16,12 +16,14 @@ import yaml
 
 import auxgrad
 from auxgrad.config.backend import check_backend
-from auxgrad.config.quiet import quiet_stderr
+from auxgrad.config.code.quiet import quiet_stderr
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.errors import AuxgradError
 from auxgrad.execution import versions
+from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Result
-from auxgrad.problems import Data, problem_of
+from auxgrad.problems.base import Problem
+from auxgrad.problems.data import Data
 from auxgrad.record import links
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import AlreadyFinished, Store
@@ -45,7 +47,7 @@ class Session:
 
     def __init__(self) -> None:
         self._store: tuple[TrackingConfig, Store] | None = None
-        self._data: tuple[tuple[object, ...], Data] | None = None
+        self._data: tuple[Problem, Data] | None = None
         self._trainer: Trainer | None = None
 
     def run(self, config: Config, folder: Path, log_model: bool = True, once: bool = False) -> Result:
@@ -78,7 +80,8 @@ class Session:
         store = self._open(config.tracking)
         data = self._load(config)
         sizes = ", ".join(f"{size:,} {part}" for part, size in data.sizes.items())
-        print(f"data      {data.name}: {sizes} {data.examples} (SHA-256 {data.fingerprint[:8]})")
+        name = data.name or config.names.problem
+        print(f"data      {name}: {sizes} {data.examples} (SHA-256 {data.fingerprint[:8]})")
         with quiet_stderr():
             from auxgrad.execution.trainer import Trainer
 
@@ -107,14 +110,13 @@ class Session:
         return self._store[1]
 
     def _load(self, config: Config) -> Data:
-        source = config.problem, config.data
-        if self._data is None or self._data[0] != source:
-            self._data = source, problem_of(config).load(lambda line: print(line, flush=True))
+        if self._data is None or self._data[0] != config.problem:
+            self._data = config.problem, load_data(config.problem)
         return self._data[1]
 
     def _train(self, config: Config, writer: RunWriter, folder: Path, log_model: bool) -> Result:
         assert self._trainer is not None
-        described = yaml.dump(config.model_dump(mode="json"), Dumper=DUMPER, sort_keys=False)
+        described = yaml.dump(config.to_dict(), Dumper=DUMPER, sort_keys=False)
         writer.text(described, CONFIG_FILE)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(described)
@@ -167,9 +169,10 @@ def _report(result: Result, store: Store) -> None:
 
 def _dataset(config: Config, data: Data) -> Dataset:
     details = {**data.sizes, **data.details, "sha256": data.fingerprint}
+    described = config.to_dict()
     return Dataset(
-        name=data.name,
+        name=data.name or config.names.problem,
         fingerprint=data.fingerprint,
-        source=json.dumps(config.data.model_dump(mode="json", exclude={"cache_dir"})),
+        source=json.dumps(described.get("data", described["problem"])),
         profile=json.dumps(details),
     )

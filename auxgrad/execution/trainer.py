@@ -10,16 +10,20 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from auxgrad.censoring import Mode
-from auxgrad.config.loading import load
+from auxgrad.config.code.loading import load
+from auxgrad.config.identity import target_of
 from auxgrad.config.schema import Config
+from auxgrad.errors import ConfigError
 from auxgrad.execution.curves import RecordCurves
 from auxgrad.execution.result import Result
-from auxgrad.problems import Data, Training, problem_of
+from auxgrad.problems.base import Training, options_of
+from auxgrad.problems.data import Data, is_stream
 from auxgrad.record.writing import RunWriter
 from auxgrad.training import devices
-from auxgrad.training.batches import ShuffledBatches, in_order
+from auxgrad.training.batches import ShuffledBatches, StreamedBatches, in_order, streamed_in_order
 from auxgrad.training.model import AuxiliaryModel
 from auxgrad.training.reuse import Compiled, signature
 
@@ -35,7 +39,7 @@ class Trainer:
 
     def __init__(self) -> None:
         self._data: Data | None = None
-        self._batches: ShuffledBatches | None = None
+        self._batches: ShuffledBatches | StreamedBatches | None = None
         self._compiled: Compiled | None = None
         self._has_unfrozen = False
 
@@ -47,21 +51,38 @@ class Trainer:
     @property
     def description(self) -> str:
         """The network and its training in a few words."""
-        return self.training.description
+        training = self.training
+        if training.description:
+            return training.description
+        return (
+            f"{training.network.name}, {training.network.count_params():,} parameters, "
+            f"{training.optimizer.name}, batches of {training.batch_size}"
+        )
 
     def prepare(self, config: Config, data: Data) -> None:
         """Make the network, the batches and the compiled model of a run."""
         devices.configure(config.problem.tf32)
-        problem = problem_of(config)
+        problem = config.problem
         if problem.uses_global_state:
             _restart_keras(config.seed)
-        self.training = training = problem.build(data, config.seed)
+        training = problem.build(data, config.seed)
+        if not isinstance(training, Training):
+            kind = f"{type(problem).__name__}.build"
+            raise ConfigError(
+                f"{kind}: returned {type(training).__name__}; must return auxgrad.Training"
+            )
+        self.training = training
         self._take(data)
         self.steps_per_epoch = math.ceil(self.train_size / training.batch_size)
         # The first number that a seed gives: a problem that needs more takes those that follow.
         order = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
         if self._batches is None or self._batches.batch_size != training.batch_size:
-            self._batches = ShuffledBatches(*data.train, training.batch_size)
+            size, buffer = training.batch_size, data.shuffle_buffer
+            if is_stream(data.train):
+                self._batches = StreamedBatches(data.train, self.train_size, size, buffer)
+            else:
+                x, y = data.train
+                self._batches = ShuffledBatches(x, y, size)
         self.batches = self._batches.restart(order)
         self.model = self._model(config)
 
@@ -70,9 +91,15 @@ class Trainer:
         if self._data is not data:
             self._data = self._batches = None
             self.train_size = data.sizes["train"]
-            self.validation = in_order(*data.validation, EVALUATION_BATCH)
-            self.test = in_order(*data.test, EVALUATION_BATCH)
+            self.validation, self.test = (self._in_order(data, part) for part in ("validation", "test"))
             self._data = data
+
+    def _in_order(self, data: Data, part: str) -> tf.data.Dataset:
+        content = getattr(data, part)
+        if is_stream(content):
+            return streamed_in_order(content, data.sizes[part], self.training.batch_size)
+        x, y = content
+        return in_order(x, y, EVALUATION_BATCH)
 
     def _model(self, config: Config) -> AuxiliaryModel:
         """Return a model that was compiled for an earlier run, started again, or else a new one."""
@@ -81,7 +108,11 @@ class Trainer:
         at_once = max(n for n in range(1, MOST_STEPS_AT_ONCE + 1) if self.steps_per_epoch % n == 0)
         parts = new.network, new.auxiliary, new.optimizer, new.loss, new.metrics
         # A network may depend on what its config does not tell, such as a data set that it has seen.
-        source = config.problem.model_dump(mode="json"), self._data and self._data.fingerprint
+        source = (
+            target_of(config.problem),
+            options_of(config.problem),
+            self._data and self._data.fingerprint,
+        )
         structure = signature(*parts, at_once, *source)
         if self._compiled is None or not self._compiled.fits(structure):
             self._forget()

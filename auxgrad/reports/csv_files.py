@@ -12,14 +12,25 @@ from typing import NoReturn, TypeVar
 from auxgrad.config.setting import Setting
 from auxgrad.config.values import format_value
 from auxgrad.errors import ReportError
-from auxgrad.reports.runs import UNKNOWN, ReportedRun, Study
+from auxgrad.reports.runs import ReportedRun, Study
 from auxgrad.reports.statistics import Estimate
 
 T = TypeVar("T")
 
 # The first six of COLUMNS, and PUBLISHED_COLUMNS, are in the order of the published files.
 REQUIRED = ("mode", "overall", "alpha", "lam", "loss")
-COLUMNS = ("run", *REQUIRED, "seed", "data", "epochs", "seconds", "run_id", "best_val_loss", "changes")
+COLUMNS = (
+    "run",
+    *REQUIRED,
+    "seed",
+    "data",
+    "epochs",
+    "seconds",
+    "run_id",
+    "best_val_loss",
+    "changes",
+    "problem",
+)
 PUBLISHED = Path(__file__).parent / "published"
 PUBLISHED_COLUMNS = ("mode", "overall", "alpha", "lam", "test_loss_mean", "test_loss_std", "runs")
 
@@ -33,7 +44,7 @@ def write_runs(file: Path, runs: Sequence[ReportedRun]) -> None:
             knobs = run.setting
             values = (number, knobs.mode, knobs.overall, knobs.alpha, knobs.lam, run.loss)
             rest = (run.seed, run.study.data, run.epochs, run.seconds, run.run_id, run.best_val_loss)
-            row = [*values, *rest, run.study.changes]
+            row = [*values, *rest, run.study.changes, run.study.problem]
             table.writerow(["" if value is None else _text(value) for value in row])
 
 
@@ -54,7 +65,7 @@ def read_runs(file: Path) -> list[ReportedRun]:
             setting=cell.setting(),
             loss=cell.number("loss"),
             seed=cell.optional("seed", int),
-            study=Study.named(row.get("data") or UNKNOWN, row.get("changes") or ""),
+            study=Study.named(*(row.get(key) or "" for key in ("problem", "data", "changes"))),
             epochs=cell.optional("epochs", float),
             seconds=cell.optional("seconds", float),
             run_id=row.get("run_id") or "",

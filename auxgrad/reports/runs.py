@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from auxgrad.config.identity import Identity
 from auxgrad.config.messages import nearest
-from auxgrad.config.schema import SECTIONS
+from auxgrad.config.overrides import OPTIONS
 from auxgrad.config.setting import RUN_KEYS, Setting
 from auxgrad.config.values import format_value, parse_scalar
 from auxgrad.errors import ReportError
@@ -30,12 +30,13 @@ class Study:
 
     Attributes:
         key: what decides: `Identity.study_key`; the title where there is no identity.
-        title: the data set and what was changed, for a reader.
-        data, changes: the two parts of the title, for the columns of runs.csv.
+        title: the problem, the data set and what was changed, for a reader.
+        problem, data, changes: the parts of the title, for the columns of runs.csv; empty if not known.
     """
 
     key: str
     title: str
+    problem: str
     data: str
     changes: str
 
@@ -47,14 +48,15 @@ class Study:
     @staticmethod
     def of(identity: Identity) -> Study:
         """Return the study of a run."""
-        changes = " ".join(f"{key}={value}" for key, value in identity.changes.items())
-        return Study(identity.study_key, identity.study_name, identity.data["name"], changes)
+        names = identity.names.problem, identity.names.data
+        return Study(identity.study_key, identity.study_name, *names, " ".join(identity.changes))
 
     @staticmethod
-    def named(data: str, changes: str = "") -> Study:
-        """Return the study of runs of which nothing but these two texts is known."""
-        title = f"data={data} {changes}".strip()
-        return Study(title, title, data, changes)
+    def named(problem: str = "", data: str = "", changes: str = "") -> Study:
+        """Return the study of runs of which nothing but these texts is known."""
+        words = [f"{key}={name}" for key, name in (("problem", problem), ("data", data)) if name]
+        title = " ".join([*words, changes]).strip() or UNKNOWN
+        return Study(title, title, problem, data, changes)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _can_be_read(run: StoredRun) -> bool:
 
 
 def _order(run: ReportedRun) -> tuple[object, ...]:
-    return run.study.data, run.study.changes, run.setting.order, run.seed
+    return run.study.title, run.setting.order, run.seed
 
 
 def _read(stored: Iterable[StoredRun]) -> list[ReportedRun]:
@@ -216,29 +218,24 @@ def _of_another_program(run: StoredRun) -> tuple[Setting, int, Study]:
         seed = int(params["seed"])
     except ValueError as error:
         raise ReportError(f"run {run.run_id}: lam, alpha and seed must be numbers ({error})") from None
-    return setting, seed, Study.named(params.get("data", UNKNOWN))
+    return setting, seed, Study.named(params.get("problem", ""), params.get("data", ""))
 
 
 def check_filters(filters: Filters) -> None:
     """Raise ReportError for a key that no run has."""
-    sections = [
-        f"{name}.{key}"
-        for name in ("data", "problem")
-        for key in SECTIONS[name].model_fields
-        if key not in ("name", "path", "cache_dir")
-    ]
-    known = [*RUN_KEYS, "data", "problem", *sections]
+    known = [*RUN_KEYS, "problem", "data"]
     for key, values in filters.items():
-        if key not in known:
-            hint = nearest(key, known)
+        if key not in known and not key.startswith(OPTIONS):
             raise ReportError(
-                f"{key}={','.join(values)}: unknown filter; must be one of {', '.join(known)}{hint}"
+                f"{key}={','.join(values)}: unknown filter; must be one of {', '.join(known)}, or a key "
+                f"of problem or data{nearest(key, known)}"
             )
 
 
 def _select(stored: list[StoredRun], filters: Filters) -> list[StoredRun]:
     chosen = stored
     for key, values in filters.items():
+        _check_option(key, values, stored)
         by_run = {run.run_id: _value(run, key) for run in stored}
         there = set(by_run.values())
         for value in values:
@@ -250,6 +247,18 @@ def _select(stored: list[StoredRun], filters: Filters) -> list[StoredRun]:
         words = " ".join(f"{key}={','.join(values)}" for key, values in filters.items())
         raise ReportError(f"{words}: no run has all of these together")
     return chosen
+
+
+def _check_option(key: str, values: Sequence[str], stored: Iterable[StoredRun]) -> None:
+    """Raise ReportError for an option that no problem and no data of the runs has."""
+    if key.startswith(OPTIONS):
+        identities = (run.identity for run in stored)
+        known = sorted({key for each in identities if each is not None for key in each.option_keys})
+        if key not in known:
+            raise ReportError(
+                f"{key}={','.join(values)}: no run has this option; there are {', '.join(known)}"
+                f"{nearest(key, known)}"
+            )
 
 
 def _value(run: StoredRun, key: str) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from auxgrad.config.composing import check_obeyed, typed, validate
+from auxgrad.config.composing import check_obeyed, choices_of, typed, values_of
 from auxgrad.config.groups import VALUE_GROUPS, options
-from auxgrad.config.overrides import expand_glob, parse_overrides
+from auxgrad.config.overrides import OPTIONS, expand_glob, parse_overrides
 from auxgrad.config.schema import Config
 from auxgrad.config.setting import KNOBS
 from auxgrad.config.values import format_value, parse_scalar
@@ -120,17 +120,20 @@ def _add_configs(configs: dict[Config, None], base: DictConfig, inner: Sequence[
 
 def _maker(base: DictConfig, keys: Sequence[str]) -> Callable[[Sequence[object]], Config]:
     """Return a function from values of these keys to the config that is composed but for them."""
+    choices, values = choices_of(base.hydra), values_of(base)
+    if values == values_of(base, resolve=False):
+        if not any(key.startswith(OPTIONS) for key in keys):
+            made = typed(values, choices)
+            values.pop("data", None)
+            values.update(problem=made.problem, names=made.names)
+        return lambda chosen: typed(_replaced(values, dict(zip(keys, chosen, strict=True))), choices)
     plain = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
-    values = OmegaConf.to_container(plain, resolve=True)
-    assert isinstance(values, dict)
-    if values == OmegaConf.to_container(plain):
-        return lambda chosen: typed(_replaced(values, dict(zip(keys, chosen, strict=True))))
 
     def interpolated(chosen: Sequence[object]) -> Config:
         # Some value is made from others: only OmegaConf knows what follows.
         for key, value in zip(keys, chosen, strict=True):
-            OmegaConf.update(plain, key, value)
-        return validate(plain)
+            OmegaConf.update(plain, key, value, force_add=True)
+        return typed(values_of(plain), choices)
 
     return interpolated
 
@@ -140,7 +143,7 @@ def _replaced(values: Mapping[Any, Any], changes: Mapping[str, object]) -> dict[
     made = dict(values)
     for key, value in changes.items():
         group, _, rest = key.partition(".")
-        made[group] = _replaced(made[group], {rest: value}) if rest else value
+        made[group] = _replaced(made.get(group, {}), {rest: value}) if rest else value
     return made
 
 

@@ -12,8 +12,8 @@ import auxgrad
 from auxgrad.config.identity import Identity
 from auxgrad.config.schema import Config
 from auxgrad.errors import ConfigError, SweepFailed
+from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Failure, Outcome, Result
-from auxgrad.problems import problem_of
 from auxgrad.record import links
 from auxgrad.record.folders import file_name
 from auxgrad.record.opening import open_store
@@ -79,15 +79,9 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
 
 def _identities(configs: Sequence[Config]) -> dict[Config, Identity]:
     # The data is read here once: workers find the cache full, and identities need its fingerprint.
-    fingerprints: dict[tuple[object, ...], str] = {}
-    identities = {}
-    for config in configs:
-        source = config.problem, config.data
-        if source not in fingerprints:
-            data = problem_of(config).load(lambda line: print(line, flush=True))
-            fingerprints[source] = data.fingerprint
-        identities[config] = config.identity(fingerprints[source])
-    return identities
+    problems = dict.fromkeys(config.problem for config in configs)
+    fingerprints = {problem: load_data(problem).fingerprint for problem in problems}
+    return {config: config.identity(fingerprints[config.problem]) for config in configs}
 
 
 def _summarise(identities: Mapping[Config, Identity], store: Store) -> None:
@@ -109,12 +103,13 @@ def _run(
     print(f"folders   {folder / first.tracking.experiment}", flush=True)
     names = {key: identities[config].name for key, config in todo.items()}
     jobs = {
-        key: Job(config, _folder(folder, config, identities[config]), once=not config.force)
+        key: Job.of(config, _folder(folder, config, identities[config]), once=not config.force)
         for key, config in todo.items()
     }
     with Progress(len(todo), live=executor.is_live) as progress:
         try:
-            outcomes = _Rounds(jobs, names, store, executor, progress).run()
+            rounds = _Rounds(jobs, names, store, executor, progress, first.retries, first.fail_fast)
+            outcomes = rounds.run()
         except BaseException:
             with contextlib.suppress(Exception):  # The store may be what has failed.
                 store.mark_dead_runs()
@@ -138,6 +133,8 @@ class _Rounds:
     store: Store
     executor: Executor
     progress: Progress
+    retries: int
+    fail_fast: bool
     attempts: dict[str, int] = field(default_factory=dict)
     final: dict[str, Outcome] = field(default_factory=dict)
 
@@ -152,10 +149,10 @@ class _Rounds:
                 self.attempts[key] += _has_failed(outcome)
                 if self._is_final(key, outcome):
                     self.final[key] = outcome
-            if any(_has_failed(self.final[key]) and self._fails_fast(key) for key in self.final):
+            if self.fail_fast and any(map(_has_failed, self.final.values())):
                 break
             left = [key for key in left if key not in self.final]
-            if any(self._fails_fast(key) for key in left):
+            if self.fail_fast:
                 left.sort(key=lambda key: -self.attempts[key])  # What has failed once decides first.
             if left and all(_is_elsewhere(outcomes.get(key)) for key in left):
                 self.progress.say(f"waiting   for {len(left)} of another process")
@@ -173,7 +170,7 @@ class _Rounds:
                 return False
             is_final = self._is_final(key, outcome, self.attempts[key] + _has_failed(outcome))
             self.progress.end(event.number, self.names[key], outcome, is_final)
-            return _has_failed(outcome) and self._fails_fast(key)
+            return _has_failed(outcome) and self.fail_fast
 
         jobs = {number: self.jobs[key] for number, key in enumerate(keys)}
         return {keys[number]: each for number, each in self.executor.run(jobs, watch).items()}
@@ -182,11 +179,7 @@ class _Rounds:
         if isinstance(outcome, Result):
             return True
         made = self.attempts[key] if attempts is None else attempts
-        retries = self.jobs[key].config.retries
-        return not outcome.is_elsewhere and (not outcome.retry or made > retries)
-
-    def _fails_fast(self, key: str) -> bool:
-        return self.jobs[key].config.fail_fast
+        return not outcome.is_elsewhere and (not outcome.retry or made > self.retries)
 
     def _await_others(self, keys: Sequence[str]) -> None:
         """Wait until no other process is at work on any of these runs; take what they have finished."""

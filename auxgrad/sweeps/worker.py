@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from auxgrad.config.code.quiet import quiet_stderr
 from auxgrad.config.schema import Config
+from auxgrad.errors import ConfigError
 from auxgrad.execution.result import Failure, Outcome, Result
 from auxgrad.record.folders import claim_folder
 
@@ -26,14 +29,31 @@ MOST_GROWTH = 1 << 30  # Bytes.
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made: its config, and the folder that is wanted for its output.
+    """A run to be made.
 
-    `once` leaves the run to whoever has finished it or is at work on it.
+    Attributes:
+        packed: its config, pickled: the user's modules are imported where and when it runs.
+        folder: what is wanted for its output.
+        once: whether the run is left to whoever has finished it or is at work on it.
     """
 
-    config: Config
+    packed: bytes
     folder: Path
     once: bool = False
+
+    @staticmethod
+    def of(config: Config, folder: Path, once: bool = False) -> Job:
+        """Return the job of a config."""
+        return Job(pickle.dumps(config), folder, once)
+
+    def config(self) -> Config:
+        """Return the config. Raises ConfigError if a module of the user's cannot be imported here."""
+        try:
+            with quiet_stderr():
+                config: Config = pickle.loads(self.packed)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"problem: cannot be imported in {Path.cwd()} ({error})") from None
+        return config
 
 
 class Worker:
@@ -59,7 +79,7 @@ class Worker:
         from auxgrad.execution.session import Session
 
         self._session = self._session or Session()
-        return self._session.run(job.config, folder, log_model=False, once=job.once)
+        return self._session.run(job.config(), folder, log_model=False, once=job.once)
 
     def is_worn(self) -> bool:
         """Return whether the process has grown so much that a new one should take over.

@@ -66,6 +66,35 @@ class ShuffledBatches:
         return self._examples.gather(self._order(epoch)[start : start + self.batch_size])
 
 
+class StreamedBatches:
+    """Batches of a `tf.data.Dataset` of single examples, one epoch after another without end.
+
+    Args:
+        examples: the data set; yields (x, y).
+        size: how many examples it has; TensorFlow raises an error where there are others.
+        batch_size: examples in a batch; the last one of an epoch has what is left.
+        buffer: from how many examples the next one is drawn.
+    """
+
+    def __init__(self, examples: tf.data.Dataset, size: int, batch_size: int, buffer: int) -> None:
+        self.batch_size = batch_size
+        self._examples, self._buffer = _of_size(examples, size), buffer
+
+    def restart(self, seed: int) -> tf.data.Dataset:
+        """Return the batches (x, y) in the orders of a seed."""
+        shuffled = self._examples.shuffle(self._buffer, seed, reshuffle_each_iteration=True)
+        return shuffled.batch(self.batch_size).repeat().prefetch(2)
+
+
+def streamed_in_order(examples: tf.data.Dataset, size: int, batch_size: int) -> tf.data.Dataset:
+    """Return all batches of a `tf.data.Dataset` of single examples once, in their order."""
+    return _of_size(examples, size).batch(batch_size).prefetch(2)
+
+
+def _of_size(examples: tf.data.Dataset, size: int) -> tf.data.Dataset:
+    return examples.apply(tf.data.experimental.assert_cardinality(size))
+
+
 def _dataset(
     numbers: tf.data.Dataset, examples: _Examples, gather: Callable[[int], list[Any]]
 ) -> tf.data.Dataset:

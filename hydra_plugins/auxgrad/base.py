@@ -72,7 +72,7 @@ def _job(composed: DictConfig, number: int) -> Job:
     with open_dict(composed.hydra.job):
         composed.hydra.job.num = composed.hydra.job.id = number
     sweep = composed.hydra.sweep
-    return Job(validate(composed).normalise(), Path(sweep.dir, sweep.subdir))
+    return Job.of(validate(composed).normalise(), Path(sweep.dir, sweep.subdir))
 
 
 def _returned(outcome: Outcome | None, overrides: list[str]) -> JobReturn:

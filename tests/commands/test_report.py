@@ -219,10 +219,13 @@ def test_data_and_networks_are_not_mixed(store):
     make_run(store, 0.9, "mode=SingleTask", "problem.hidden=[8]")
     folder = make(Request.of([]))
     assert {each.name for each in folder.iterdir()} == {
-        "data=imdb25k",
-        "data=imdb25k_problem.hidden=[8]",
+        "problem=reviews_data=imdb25k",
+        "problem=reviews_data=imdb25k_problem.hidden=[8]",
     }
-    for part, mean in (("data=imdb25k", "0.3"), ("data=imdb25k_problem.hidden=[8]", "0.9")):
+    for part, mean in (
+        ("problem=reviews_data=imdb25k", "0.3"),
+        ("problem=reviews_data=imdb25k_problem.hidden=[8]", "0.9"),
+    ):
         [row] = rows(folder / part / "table.csv")
         assert row["test_loss_mean"] == mean
     only = make(Request.of(["problem.hidden=[8]", "--output", "only"]))
@@ -234,8 +237,8 @@ def test_data_with_failed_runs_only_is_named(store, capsys):
     make_run(store, None, "mode=SingleTask", "problem.hidden=[8]", status="FAILED")
     folder = make(Request.of([]))
     assert (folder / "table.csv").exists()
-    expected = "missing   data=imdb25k problem.hidden=[8]: nothing to report; there are 1 FAILED\n"
-    assert expected in capsys.readouterr().out
+    expected = "missing   problem=reviews data=imdb25k problem.hidden=[8]: nothing to report; "
+    assert f"{expected}there are 1 FAILED\n" in capsys.readouterr().out
 
 
 def test_the_title_of_a_study_can_be_a_folder(store):
@@ -243,11 +246,11 @@ def test_the_title_of_a_study_can_be_a_folder(store):
     make_run(store, 0.3, "mode=SingleTask")
     make_run(store, 0.9, "mode=SingleTask", "problem.hidden=[8,8]", "data.num_words=60")
     folder = make(Request.of([]))
-    part = folder / "data=imdb25k_data.num_words=60_problem.hidden=[8,8]"
+    part = folder / "problem=reviews_data=imdb25k_data.num_words=60_problem.hidden=[8,8]"
     assert (
         (part / "report.md")
         .read_text()
-        .startswith("# Test loss, data=imdb25k data.num_words=60 problem.hidden=[8,8]\n")
+        .startswith("# Test loss, problem=reviews data=imdb25k data.num_words=60 problem.hidden=[8,8]\n")
     )
     [row] = rows(part / "runs.csv")
     assert row["changes"] == "data.num_words=60 problem.hidden=[8,8]"

@@ -21,7 +21,6 @@ from mlflow import MlflowClient
 
 from auxgrad.config import compose
 from auxgrad.execution.session import Session
-from auxgrad.problems import problem_of
 from auxgrad.training.batches import in_order
 
 
@@ -90,7 +89,7 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
     importlib.import_module("auxgrad.training.sparse")  # As the README says.
     network = keras.saving.load_model(artifacts / "model.keras")
     config = compose(["mode=Orthogonal", "lam=3", "seed=4", *small])
-    test = problem_of(config).load(print).test
+    test = config.problem.load().test
     losses = [
         keras.losses.binary_crossentropy(y, network(x), from_logits=True) for x, y in in_order(*test, 16)
     ]

@@ -24,7 +24,7 @@ def test_defaults_are_the_best_published_setting():
         0,
     )
     assert config.problem.hidden == (512, 512)
-    assert (config.data.name, config.data.num_words) == ("imdb25k", 10000)
+    assert (config.names.data, config.problem.data.num_words) == ("imdb25k", 10000)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,11 @@ def test_presets_and_any_other_value(override, key, value):
         ("problem.epochs=0", "problem.epochs=0: must be a whole number >= 1"),
         ("problem.learning_rate=0", "problem.learning_rate=0: must be a number > 0"),
         ("data.num_words=4", "data.num_words=4: must be a whole number from 5 to 65536"),
-        ("data.path=/tmp", "data.path=/tmp: only data=aclimdb reads a path; data=imdb25k does not"),
+        (
+            "data.path=/tmp",
+            "data.path=/tmp: unknown key; must be one of data.num_words, data.cache_dir "
+            "(did you mean data.cache_dir?)",
+        ),
         (
             "data=imdb50k",
             "data=imdb50k: must be one of aclimdb, imdb, imdb25k (did you mean imdb25k or imdb?)",
@@ -89,13 +93,13 @@ def test_one_line_names_key_value_and_what_is_allowed(override, line):
     assert str(caught.value) == line
 
 
-@pytest.mark.parametrize("override", ["sed=3", "+sed=3", "problem.batchsize=3", "+data.pth=x"])
+@pytest.mark.parametrize("override", ["sed=3", "+sed=3", "problem.batchsize=3", "+data.cach_dir=x"])
 def test_an_unknown_key_gets_the_nearest(override):
     with pytest.raises(
         ConfigError, match=r"^[^\n]*: unknown key; must be one of .*did you mean"
     ) as caught:
         compose([override])
-    near = {"sed": "seed", "problem": "problem.batch_size", "data": "data.path"}
+    near = {"sed": "seed", "problem": "problem.batch_size", "data": "data.cache_dir"}
     assert near[override.lstrip("+").partition(".")[0].partition("=")[0]] in str(caught.value)
 
 
@@ -124,7 +128,7 @@ def test_sweep_values():
     assert quote_values(["lam=glob(1*)"]) == ["lam='1','10','100'"]
     assert quote_values(["lam=choice(1,2.50)"]) == ["lam='1','2.5'"]
     assert quote_values(["seed=range(1,4)"]) == ["seed='1','2','3'"]
-    untouched = ["lam=interval(1,300)", "problem.batch_size=1,2", "--cfg", "job", "lam='", "~seed"]
+    untouched = ["lam=interval(1,300)", "hydra.job.num=1,2", "--cfg", "job", "lam='", "~seed"]
     assert quote_values(untouched) == untouched
 
 

@@ -38,7 +38,7 @@ def test_an_identity_survives_json():
 def test_names_tell_what_differs_from_the_presets():
     identity = compose(["mode=Projection", "lam=30", "problem.hidden=[8]", "data=imdb"]).identity("f")
     assert identity.setting_name == "Projection lam=30 alpha=0.01 data=imdb problem.hidden=[8]"
-    assert identity.study_name == "data=imdb problem.hidden=[8]"
+    assert identity.study_name == "problem=reviews data=imdb problem.hidden=[8]"
     assert Identity.from_json(identity.to_json()).setting_name == identity.setting_name
     changed = compose(["problem.hidden=[8]", "problem.batch_size=4", "data.num_words=60"]).identity("f")
     assert Identity.from_json(changed.to_json()).study_name == changed.study_name

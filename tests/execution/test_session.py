@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -15,10 +14,10 @@ from mlflow import MlflowClient
 
 import auxgrad
 from auxgrad.config import compose
+from auxgrad.config.identity import Names
 from auxgrad.execution import session as session_module
-from auxgrad.execution import trainer as trainer_module
 from auxgrad.execution.session import Session
-from auxgrad.problems.base import Data, Problem, Training
+from auxgrad.problems import Data, Problem, Training
 
 NAMES = ("train_loss", "val_loss", "test_loss", "cosine/overall", "conflict/overall")
 METRICS = ("val_accuracy", "test_accuracy", "best_val_accuracy", "val_share", "test_share")
@@ -126,38 +125,25 @@ def huber(seed):
     return keras.losses.Huber(0.1 + seed)
 
 
-@dataclass(frozen=True)
 class Own(Problem):
     """Random numbers; everything that a user may choose depends on the seed."""
 
-    layers: object
-    optimizer: object = field(default=lambda seed: keras.optimizers.Adam(0.01))
-    loss: object = field(default=lambda seed: "mse")
-    auxiliary: object = field(default=lambda seed: auxgrad.WeightDecay())
-    metrics: object = field(default=lambda seed: ())
+    case: str
 
-    def load(self, say):
+    def load(self):
         chance = np.random.default_rng(0)
 
         def part(rows):
             x = chance.normal(size=(rows, 3)).astype(np.float32)
             return x, x[:, :1]
 
-        return Data("numbers", "0" * 64, part(32), part(16), part(16))
+        return Data(train=part(32), validation=part(16), test=part(16))
 
     def build(self, data, seed):
-        network = keras.Sequential([keras.Input((3,)), *self.layers(seed), keras.layers.Dense(1)])
-        return Training(
-            network,
-            self.auxiliary(seed),
-            self.optimizer(seed),
-            self.loss(seed),
-            8,
-            2,
-            2,
-            "own",
-            self.metrics(seed),
-        )
+        chosen = {**USUAL, **CASES[self.case]}
+        layers = [keras.Input((3,)), *chosen.pop("layers")(seed), keras.layers.Dense(1)]
+        made = {name: choice(seed) for name, choice in chosen.items()}
+        return Training(network=keras.Sequential(layers), batch_size=8, epochs=2, patience=2, **made)
 
 
 def squared(x, y, y_pred):
@@ -177,33 +163,37 @@ def within(seed):
     return [share, keras.metrics.MeanAbsoluteError(name="error")]
 
 
-@pytest.mark.parametrize(
-    "problem",
-    [
-        pytest.param(Own(noise), id="dropout, noise and batch norm"),
-        pytest.param(Own(custom_gradient), id="custom gradient"),
-        pytest.param(Own(closure), id="lambda"),
-        pytest.param(Own(plain, optimizer=schedule), id="schedule"),
-        pytest.param(Own(plain, loss=huber), id="loss"),
-        pytest.param(Own(plain, metrics=within), id="metrics"),
-        pytest.param(
-            Own(
-                plain,
-                auxiliary=lambda seed: auxgrad.AuxiliaryLoss((squared, absolute)[seed % 2]),
-            ),
-            id="auxiliary loss",
-        ),
-    ],
-)
-def test_a_second_run_equals_a_first_one_for_any_network(in_tmp, monkeypatch, problem):
+USUAL = {
+    "layers": plain,
+    "optimizer": lambda seed: keras.optimizers.Adam(0.01),
+    "loss": lambda seed: "mse",
+    "auxiliary": lambda seed: auxgrad.WeightDecay(),
+    "metrics": lambda seed: (),
+}
+CASES = {
+    "dropout, noise and batch norm": {"layers": noise},
+    "custom gradient": {"layers": custom_gradient},
+    "lambda": {"layers": closure},
+    "schedule": {"optimizer": schedule},
+    "loss": {"loss": huber},
+    "metrics": {"metrics": within},
+    "auxiliary loss": {"auxiliary": lambda seed: auxgrad.AuxiliaryLoss((squared, absolute)[seed % 2])},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_second_run_equals_a_first_one_for_any_network(in_tmp, case):
     """Layers without names and seeds, in sessions whose process has run others before."""
-    for module in (session_module, trainer_module):
-        monkeypatch.setattr(module, "problem_of", lambda config: problem)
-    words = [["mode=Projection", "lam=0.1", f"seed={seed}"] for seed in (0, 1)]
-    own = [run(Session(), each) for each in words]
+
+    def trained(session, seed):
+        config = compose(["mode=Projection", "lam=0.1", f"seed={seed}"])
+        own = config.model_copy(update={"problem": Own(case=case), "names": Names("own")})
+        return record_of(session.run(own, session_module.Path("out"), log_model=False))
+
+    own = [trained(Session(), seed) for seed in (0, 1)]
     assert own[0][0] != own[1][0]
     shared = Session()
-    assert [run(shared, words[i]) for i in (0, 1, 0)] == [own[0], own[1], own[0]]
+    assert [trained(shared, seed) for seed in (0, 1, 0)] == [own[0], own[1], own[0]]
 
 
 def test_the_metrics_of_a_problem_are_recorded(in_tmp, small):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from auxgrad.config import compose
-from auxgrad.problems import problem_of
 from auxgrad.problems.reviews.corpus import load
 
 
@@ -22,7 +21,7 @@ def multi_hot(reviews, row):
 
 
 def test_the_parts_are_multi_hot_vectors_and_labels(config):
-    data, reviews = problem_of(config).load(print), load(config.data)
+    data, reviews = config.problem.load(), load(config.problem.data)
     assert data.fingerprint == reviews.fingerprint
     assert data.sizes == {"train": 64, "validation": 16, "test": 80}
     for part in ("train", "validation", "test"):
@@ -34,8 +33,8 @@ def test_the_parts_are_multi_hot_vectors_and_labels(config):
 
 
 def test_a_seed_fixes_the_initial_weights(config):
-    problem = problem_of(config)
-    data = problem.load(print)
+    problem = config.problem
+    data = problem.load()
     first, again, other = (problem.build(data, seed).network.get_weights() for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])

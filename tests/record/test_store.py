@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from auxgrad.config import Identity
+from auxgrad.config.identity import Names
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import RunsElsewhere, TrackingError
 from auxgrad.record.opening import open_sibling, open_store, store_uri
@@ -36,8 +37,10 @@ IT = Identity(
     seed=0,
     rule={"target": "auxgrad.censoring.projection", "version": ""},
     uses=("lam", "alpha", "overall"),
-    problem={"name": "reviews", "hidden": [8, 8]},
-    data={"name": "imdb25k", "num_words": 60, "fingerprint": "f" * 64},
+    problem={"target": "p.P", "version": "", "options": {"hidden": [8, 8]}},
+    data={"target": "p.D", "version": "", "options": {"num_words": 60}, "fingerprint": "f" * 64},
+    names=Names("reviews", "imdb25k"),
+    changes=("problem.hidden=[8,8]",),
 )
 
 
@@ -66,7 +69,7 @@ def test_artifacts_lie_beside_the_database(store, in_tmp):
 
 def test_eight_processes_meet_a_store_that_is_not_there(tmp_path):
     code = (
-        "from auxgrad.config import Identity\n"
+        "from auxgrad.config.identity import Identity, Names\n"
         "from auxgrad.config.schema import TrackingConfig\n"
         "from auxgrad.record.opening import open_store\n"
         "from auxgrad.record.writing import Dataset\n"
@@ -97,7 +100,7 @@ def test_what_a_run_brings_along(store):
     assert found.identity is found.identity  # Read once only.
     assert not found.is_outdated
     assert found.where.startswith(f"process {os.getpid()} on ")
-    assert json.loads(found.tags[IDENTITY])["problem"] == {"name": "reviews", "hidden": [8, 8]}
+    assert json.loads(found.tags[IDENTITY])["problem"]["options"] == {"hidden": [8, 8]}
     own = {RUN_KEY: IT.key, SETTING_KEY: IT.setting_key, "device": "CPU", "mlflow.runName": IT.name}
     assert own.items() <= found.tags.items()
     assert {"mlflow.user", "mlflow.source.name"} <= set(found.tags)
@@ -106,11 +109,11 @@ def test_what_a_run_brings_along(store):
 
 
 def test_an_identity_that_no_tag_holds(store):
-    long = replace(IT, problem={"name": "reviews", "hidden": [8] * 4000})
+    long = replace(IT, problem={**IT.problem, "options": {"hidden": [8] * 4000}})
     with pytest.raises(TrackingError, match=r"^run Projection.*12\d\d\d characters.* at most 8000$"):
         store.start_run(long, {}, DATA, once=True)
     assert store.runs() == []
-    just = replace(IT, problem={"name": "reviews", "text": "x" * (7900 - len(IT.to_json()))})
+    just = replace(IT, problem={**IT.problem, "options": {"text": "x" * (7900 - len(IT.to_json()))}})
     store.start_run(just, {}, DATA)
     assert store.runs()[0].identity == just
 

@@ -17,7 +17,7 @@ def test_a_file_is_read_back_as_it_was(tmp_path):
         ReportedRun(
             setting=Setting("SingleTask", False, 1.0, 0.0),
             seed=3,
-            study=Study.named("aclimdb"),
+            study=Study.named("reviews", "aclimdb"),
             loss=0.1 + 0.2,
             epochs=7.0,
             seconds=1.5,
@@ -27,7 +27,7 @@ def test_a_file_is_read_back_as_it_was(tmp_path):
         ReportedRun(
             setting=Setting("Orthogonal", True, 0.01, 42.5),
             seed=None,
-            study=Study.named("x", "problem.hidden=[8,8]"),
+            study=Study.named("p", "x", "problem.hidden=[8,8]"),
             loss=math.inf,
         ),
     ]

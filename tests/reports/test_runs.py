@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from auxgrad.config.identity import Identity
+from auxgrad.config.identity import Identity, Names
 from auxgrad.config.setting import Setting
+from auxgrad.config.values import format_value
 from auxgrad.errors import ReportError
 from auxgrad.record.stored import IDENTITY, RUN_KEY, StoredRun
 from auxgrad.reports.runs import ReportedRun, Study, check_filters, from_store
 
 PROBLEM = {
-    "name": "reviews",
     "hidden": [512, 512],
     "learning_rate": 0.001,
     "batch_size": 512,
@@ -21,17 +21,40 @@ PROBLEM = {
     "patience": 5,
     "tf32": False,
 }
-DATA = {"name": "imdb25k", "num_words": 10000, "fingerprint": "f" * 64}
+DATA = {"num_words": 10000}
 
 
 def run(
-    run_id="r", status="FINISHED", loss=0.3, problem=(), data=(), method=2, version="", **knobs
+    run_id="r",
+    status="FINISHED",
+    loss=0.3,
+    problem=(),
+    data=(),
+    fingerprint="f" * 64,
+    names=Names("reviews", "imdb25k"),  # noqa: B008
+    method=2,
+    version="",
+    source="",
+    **knobs,
 ) -> StoredRun:
     knobs = {"mode": "Projection", "lam": 100.0, "alpha": 0.01, "overall": False, "seed": 0, **knobs}
     uses = ("lam", "alpha", "overall")
     rule = {"target": "auxgrad.censoring.projection", "version": version}
-    sections = {"problem": {**PROBLEM, **dict(problem)}, "data": {**DATA, **dict(data)}}
-    identity = Identity(**knobs, rule=rule, uses=uses, **sections, method=method)
+    changed = {"data": dict(data), "problem": dict(problem)}
+    identity = Identity(
+        **knobs,
+        rule=rule,
+        uses=uses,
+        problem={"target": "p.P", "version": source, "options": {**PROBLEM, **changed["problem"]}},
+        data={"target": "p.D", "options": {**DATA, **changed["data"]}, "fingerprint": fingerprint},
+        names=names,
+        changes=tuple(
+            f"{group}.{key}={format_value(value)}"
+            for group, options in changed.items()
+            for key, value in options.items()
+        ),
+        method=method,
+    )
     metrics = {} if loss is None else {"test_loss": loss, "best_val_loss": 0.4, "epochs": 9.0}
     tags = {IDENTITY: identity.to_json(), RUN_KEY: identity.key}
     return StoredRun(run_id, status, identity.params, metrics, tags)
@@ -52,8 +75,9 @@ def test_what_a_report_knows_of_a_run():
     assert found.setting == Setting("Projection", False, 0.01, 100.0)
     assert (found.seed, found.status, found.loss, found.run_id) == (0, "FINISHED", 0.3, "r")
     assert (found.best_val_loss, found.epochs, found.seconds) == (0.4, 9.0, None)
-    assert (found.study.data, found.study.changes) == ("imdb25k", "problem.hidden=[8]")
-    assert found.study.title == "data=imdb25k problem.hidden=[8]"
+    assert (found.study.problem, found.study.data) == ("reviews", "imdb25k")
+    assert found.study.changes == "problem.hidden=[8]"
+    assert found.study.title == "problem=reviews data=imdb25k problem.hidden=[8]"
     assert found.is_finished
     assert not found.diverged
 
@@ -86,7 +110,7 @@ def test_finished_without_a_test_loss_is_not_finished():
     assert left.status == "without a test loss"
 
 
-@pytest.mark.parametrize("before", [{"data": {"fingerprint": "e" * 64}}, {"method": 1}])
+@pytest.mark.parametrize("before", [{"fingerprint": "e" * 64}, {"method": 1}, {"source": "e" * 64}])
 def test_runs_on_other_data_or_by_another_method_are_left_out_and_said(before):
     stored = [run("new", seed=1), run("old", **before), run("other setting", lam=3.0, **before)]
     found = from_store(stored, {})
@@ -118,14 +142,14 @@ def test_runs_of_other_programs_need_no_more_than_the_five_parameters():
     nothing = StoredRun("y", "FINISHED", {"epochs": "3"}, {}, {})
     [found] = from_store([another_programs(), nothing], {}).runs
     assert found.setting == Setting("Multitask", False, 1.0, 3.0)
-    assert (found.seed, found.study.data, found.best_val_loss) == (7, "unknown", None)
-    assert found.study.title == "data=unknown"
+    assert (found.seed, found.study.data, found.best_val_loss) == (7, "", None)
+    assert found.study.title == "unknown"
     with pytest.raises(ReportError, match="run x: lam, alpha and seed must be numbers"):
         from_store([another_programs(lam="much")], {})
 
 
 def test_runs_of_other_programs_join_the_study_that_they_name_but_no_mean():
-    theirs = another_programs(mode="Multitask", data="imdb25k")
+    theirs = another_programs(mode="Multitask", problem="reviews", data="imdb25k")
     found = from_store([run(), theirs], {})
     assert [each.run_id for each in found.runs] == ["x", "r"]
     assert len(found.studies()) == 1
@@ -141,8 +165,8 @@ def test_studies_with_the_same_data_and_other_options_are_apart():
     stored = [run("a", seed=1), run("b", seed=2), run("c", problem={"hidden": [8]})]
     found = from_store(stored, {})
     assert [study.title for study in found.studies()] == [
-        "data=imdb25k",
-        "data=imdb25k problem.hidden=[8]",
+        "problem=reviews data=imdb25k",
+        "problem=reviews data=imdb25k problem.hidden=[8]",
     ]
     parts = [[each.run_id for each in found.of_study(study).runs] for study in found.studies()]
     assert parts == [["a", "b"], ["c"]]
@@ -159,8 +183,9 @@ def test_two_rules_of_one_name_are_never_averaged():
 
 def test_names_are_never_parsed():
     """Spaces, dots and = in the value of an option are no words of a name."""
-    odd = {"name": "my data=x y", "note": "a.b=c problem.hidden=[8]", "fingerprint": "f"}
-    stored = [run("odd", data=odd, seed=1), run("plain", data={"name": "my data=x y"})]
+    odd = {"note": "a.b=c problem.hidden=[8]"}
+    names = Names("reviews", "my data=x y")
+    stored = [run("odd", data=odd, seed=1, names=names), run("plain", names=names)]
     found = from_store(stored, {})
     by_title = {each.study.title: each for each in found.runs}
     assert len(by_title) == len(found.studies()) == 2
@@ -203,8 +228,22 @@ def test_filters_on_runs_of_other_programs():
     assert run_ids(stored, problem__hidden=["unknown"]) == ["x"]
 
 
+def test_problems_are_apart():
+    digits = {"names": Names("digits"), "problem": {"hidden": [64]}}
+    found = from_store([run("a"), run("b", seed=1), run("c", **digits)], {})
+    assert [study.title for study in found.studies()] == [
+        "problem=reviews data=imdb25k",
+        "problem=digits problem.hidden=[64]",
+    ]
+    assert run_ids([run("a"), run("c", **digits)], problem=["digits"]) == ["c"]
+
+
 def test_unknown_filters():
     check_filters({"problem.hidden": ["[8]"], "seed": ["1"]})
+    with pytest.raises(
+        ReportError, match=r"problem.hiden=\[8\]: no run has this option; .*mean problem.hid"
+    ):
+        from_store([run()], {"problem.hiden": ["[8]"]})
     with pytest.raises(ReportError, match=r"lamm=3: unknown filter; must be one of mode, .*mean lam\?"):
         check_filters({"lamm": ["3"]})
 

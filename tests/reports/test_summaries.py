@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auxgrad.config.identity import Identity
+from auxgrad.config import Identity, compose
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.writing import Dataset
@@ -14,9 +14,7 @@ from auxgrad.reports.statistics import Estimate
 
 
 def identity(lam: float, seed: int) -> Identity:
-    data = {"name": "imdb25k", "num_words": 10000, "fingerprint": "f" * 64}
-    rule = {"target": "auxgrad.censoring.multitask", "version": ""}
-    return Identity("Multitask", lam, 1.0, False, seed, rule, ("lam",), {"name": "reviews"}, data)
+    return compose(["mode=Multitask", f"lam={lam}", f"seed={seed}"]).identity("f" * 64)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from auxgrad.config import compose
 from auxgrad.errors import ConfigError, SweepFailed
 from auxgrad.execution.result import Failure, Result
-from auxgrad.problems import problem_of
 from auxgrad.record.opening import open_store
 from auxgrad.record.writing import Dataset
 from auxgrad.sweeps import sweep as module
@@ -49,15 +48,16 @@ class Scripted(Executor):
     def events(self, jobs):
         for number, job in jobs.items():
             yield Event(number)
-            self.launched.append(job.config.lam)
-            given = self.script[job.config.lam]
-            outcome = given.pop(0) if given else finish(self.store, job.config, self.fingerprint)
+            config = job.config()
+            self.launched.append(config.lam)
+            given = self.script[config.lam]
+            outcome = given.pop(0) if given else finish(self.store, config, self.fingerprint)
             yield Event(number, outcome)
 
 
 @pytest.fixture
 def fingerprint(small):
-    return problem_of(compose([*small])).load(print).fingerprint
+    return compose([*small]).problem.load().fingerprint
 
 
 @pytest.fixture

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Annotated
 
-import numpy as np
+from pydantic import Field
 
-from auxgrad.config.schema import Config, DataConfig, ProblemConfig
-from auxgrad.problems.base import Data, Part, Problem, Training
-from auxgrad.problems.reviews import corpus
+from auxgrad.problems.base import Problem, Training
+from auxgrad.problems.data import Data, Part
+from auxgrad.problems.options import Number, PositiveWhole, Whole
+from auxgrad.problems.reviews.sources import AclImdb, Corpus, Imdb, Imdb25k
 
-
-def create(config: Config) -> Problem:
-    """Return the problem for a config."""
-    return ReviewSentiment(config.problem, config.data)
+__all__ = ["AclImdb", "Corpus", "Imdb", "Imdb25k", "Reviews"]
 
 
-@dataclass(frozen=True)
-class ReviewSentiment(Problem):
+class Reviews(Problem):
     """Dense relu layers and one logit on multi-hot reviews, sigmoid cross-entropy, Adam."""
 
     uses_global_state = False
 
-    options: ProblemConfig
-    source: DataConfig
+    data: Corpus = Imdb25k()
+    hidden: Annotated[
+        tuple[Annotated[Whole, Field(ge=1)], ...], Field(description="a list of whole numbers >= 1")
+    ] = (512, 512)
+    learning_rate: Annotated[Number, Field(gt=0, allow_inf_nan=False, description="a number > 0")] = (
+        0.001
+    )
+    batch_size: PositiveWhole = 512
+    epochs: PositiveWhole = 200
+    patience: PositiveWhole = 5
 
-    def load(self, say: Callable[[str], None]) -> Data:
-        reviews = corpus.load(self.source, say)
+    def load(self) -> Data:
+        import numpy as np
+
+        from auxgrad.problems.reviews import corpus
+
+        reviews = corpus.load(self.data)
         matrix, labels = reviews.matrix(), reviews.labels.astype(np.float32)[:, np.newaxis]
 
         def part(rows: np.ndarray) -> Part:
@@ -44,6 +52,21 @@ class ReviewSentiment(Problem):
         )
 
     def build(self, data: Data, seed: int) -> Training:
-        from auxgrad.problems.reviews.network import build
+        import keras
 
-        return build(self.options, data.train[0].shape[1], seed)
+        import auxgrad
+        from auxgrad.problems.reviews import network
+
+        inputs = data.train[0].shape[1]
+        widths = "-".join(str(width) for width in (inputs, *self.hidden, 1))
+        return Training(
+            network=network.build(inputs, self.hidden, seed),
+            auxiliary=auxgrad.WeightDecay(),
+            optimizer=keras.optimizers.Adam(self.learning_rate),
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],  # Of the logit.
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            patience=self.patience,
+            description=(f"{widths} dense, Adam {self.learning_rate:g}, batches of {self.batch_size}"),
+        )

@@ -1,20 +1,17 @@
-"""Code of the user's that a YAML file names: imported, and known by its source."""
+"""Code that a YAML file names, imported."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import sys
-import traceback
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
-from auxgrad.config.quiet import quiet_stderr
+from auxgrad.config.code.quiet import quiet_stderr
+from auxgrad.config.code.tracebacks import users_traceback
 from auxgrad.errors import ConfigError
-
-OWN = "auxgrad."
 
 
 def load(key: str, target: str) -> Any:
@@ -51,10 +48,8 @@ def _import(key: str, target: str, name: str) -> ModuleType:
             return importlib.import_module(name)
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        trace = _from_module_on(error.__traceback__)
-        shown = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
         raise ConfigError(
-            f"{key}={target}: module {name} cannot be imported ({cause})\n{shown}"
+            f"{key}={target}: module {name} cannot be imported ({cause})\n{users_traceback(error)}"
         ) from None
 
 
@@ -66,37 +61,12 @@ def load_function(key: str, target: str) -> Any:
     return found
 
 
-def version_of(key: str, target: str) -> str:
-    """Return what tells one version of the named code from another.
+def load_class(key: str, target: str, base: type) -> Any:
+    """Return the class that a dotted name stands for.
 
-    "" for code of this package; "version X" where the object has an attribute `version`; else the
-    SHA-256 of the source of its module, as it was when this process first asked.
+    Raises ConfigError like `load`, and if it is not derived from `base`.
     """
-    if target.startswith(OWN):
-        return ""
     found = load(key, target)
-    pinned = getattr(found, "version", None)
-    if pinned is not None:
-        return f"version {pinned}"
-    return _source_hash(sys.modules[target.rpartition(".")[0]])
-
-
-def _source_hash(module: ModuleType) -> str:
-    # Kept with the module's spec, which a reload replaces: an edited file is not what runs.
-    spec, known = module.__dict__.get("__auxgrad_source__", (None, ""))
-    if spec is None or spec is not module.__spec__:
-        known = hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
-        module.__dict__["__auxgrad_source__"] = module.__spec__, known
-    return str(known)
-
-
-def _from_module_on(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback without the frames of the import machinery and of this package."""
-    step = trace
-    while step is not None:
-        file = step.tb_frame.f_code.co_filename
-        is_ours = Path(file).parent == Path(__file__).parent
-        if not (is_ours or file.startswith("<frozen importlib") or "importlib" in Path(file).parts):
-            return step
-        step = step.tb_next
-    return trace
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise ConfigError(f"{key}={target}: must be a class derived from auxgrad.{base.__name__}")
+    return found

@@ -1,0 +1,31 @@
+"""Tracebacks from the first line of the user's code on."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2]
+OTHERS = (
+    PACKAGE,
+    PACKAGE.parent / "hydra_plugins",
+    *(Path(path) for path in sysconfig.get_paths().values()),
+)
+
+
+def users_traceback(error: BaseException) -> str:
+    """Return the traceback of an error without what lies above the user's code.
+
+    The whole traceback if none of the user's code is in it.
+    """
+    step = error.__traceback__
+    while step is not None and not _is_users(step.tb_frame.f_code.co_filename):
+        step = step.tb_next
+    shown = traceback.format_exception(type(error), error, step or error.__traceback__)
+    return "".join(shown).rstrip()
+
+
+def _is_users(file: str) -> bool:
+    path = Path(file)
+    return not file.startswith("<") and not any(path.is_relative_to(other) for other in OTHERS)

@@ -1,0 +1,114 @@
+"""The problem and the data of a run: the classes that their YAML files name, with checked options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from auxgrad.config.code.loading import load_class
+from auxgrad.config.groups import options, preset
+from auxgrad.config.identity import Names
+from auxgrad.config.messages import explain_options, known_options, unknown_key
+from auxgrad.config.values import format_value
+from auxgrad.errors import ConfigError
+from auxgrad.problems.base import DataSource, Problem
+
+TARGET = "_target_"
+
+
+def make_problem(
+    values: Mapping[str, Any], data: Mapping[str, Any] | None, choices: Mapping[str, str | None]
+) -> tuple[Problem, Names]:
+    """Return the problem of a composed config, and what it and its data are called.
+
+    Args:
+        values: the section `problem`.
+        data: the section `data`, None if there is none.
+        choices: the names of the files that the sections come from, as far as they come from files.
+
+    Raises:
+        ConfigError: one line for each key that is unknown, missing or out of range; a class that cannot
+            be imported or is no problem; data for a problem that takes none.
+    """
+    given = dict(values)
+    kind = _class_of("problem", given, Problem)
+    name = choices.get("problem") or kind.__name__.lower()
+    if data is not None:
+        if "data" not in kind.model_fields:
+            word = next(
+                (f"data.{key}={format_value(data[key])}" for key in data if key != TARGET), "data"
+            )
+            chosen = choices.get("data")
+            raise ConfigError(f"{f'data={chosen}' if chosen else word}: problem={name} takes no data")
+        own = dict(data)
+        given["data"] = _make("data", _class_of("data", own, DataSource), own)
+    problem: Problem = _make("problem", kind, given)
+    return problem, _names(problem, name, choices.get("data"))
+
+
+def _names(problem: Problem, name: str, data_name: str | None) -> Names:
+    shown = ["problem"] if name != default_problem() else []
+    data = getattr(problem, "data", None)
+    if not isinstance(data, DataSource):
+        return Names(name, shown=tuple(shown))
+    if type(data) is not type(type(problem).model_fields["data"].default):
+        shown.append("data")
+    return Names(name, data_name or type(data).__name__.lower(), tuple(shown))
+
+
+def default_problem() -> str:
+    """Return the problem of conf/config.yaml."""
+    defaults: list[Any] = preset("", "config")["defaults"]
+    return str(
+        next(each["problem"] for each in defaults if isinstance(each, dict) and "problem" in each)
+    )
+
+
+def _class_of(section: str, values: dict[str, Any], base: type) -> Any:
+    """The class that a section names; its name is taken out."""
+    target = values.pop(TARGET, None)
+    if not isinstance(target, str):
+        raise ConfigError(f"{section}: its file must name a class, as in {TARGET}: module.Class")
+    return load_class(f"{section}.{TARGET}", target, base)
+
+
+def _make(section: str, kind: Any, values: Mapping[str, Any]) -> Any:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain_options(error, section, kind)) from None
+
+
+def check_option(key: str, value: str, problem: str, data: str | None) -> None:
+    """Raise ConfigError for a key of `problem` or `data` that a packaged class does not have.
+
+    Args:
+        key: such as problem.epochs.
+        value: what it is set to.
+        problem: the name of a packaged problem.
+        data: the name of a packaged data set; None: as the problem's own file says.
+    """
+    section, _, name = key.partition(".")
+    option = problem if section == "problem" else data
+    if option is None:
+        defaults = preset("problem", problem).get("defaults", [])
+        option = next((each["/data@_global_.data"] for each in defaults if isinstance(each, dict)), None)
+    if option is None or option not in options(section):
+        return  # A file of the user's; Hydra tells what there is.
+    base = Problem if section == "problem" else DataSource
+    kind = _class_of(section, preset(section, option).copy(), base)
+    if name.partition(".")[0] not in kind.model_fields:
+        raise ConfigError(
+            unknown_key(key, value, known_options(section, kind)) + _elsewhere(section, name)
+        )
+
+
+def _elsewhere(section: str, name: str) -> str:
+    """The hint that another packaged choice has an option."""
+    base = Problem if section == "problem" else DataSource
+    for option in options(section):
+        if name in _class_of(section, preset(section, option).copy(), base).model_fields:
+            return f" ({section}={option} has {section}.{name})"
+    return ""

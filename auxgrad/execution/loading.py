@@ -1,0 +1,21 @@
+"""The data of a problem, loaded."""
+
+from __future__ import annotations
+
+import sys
+
+from auxgrad.errors import DataError
+from auxgrad.problems.base import Problem
+from auxgrad.problems.data import Data
+from auxgrad.training import devices
+
+
+def load_data(problem: Problem) -> Data:
+    """Return the data of a problem. Raises DataError if its `load` returns anything else."""
+    if "tensorflow" in sys.modules:  # Imported by the user's code, which may load with it.
+        devices.configure(problem.tf32)
+    data = problem.load()
+    if not isinstance(data, Data):
+        kind = type(problem).__name__
+        raise DataError(f"{kind}.load: returned {type(data).__name__}; must return auxgrad.Data")
+    return data

