@@ -118,16 +118,18 @@ class Identity:
     def setting_name(self) -> str:
         """All that determines a result but the seed, for a reader; the defaults are left out."""
         words = [word for key, word in self.names.words.items() if key in self.names.shown]
-        return " ".join([self.setting.name, *self._versions, *words, *self.changes])
+        version = self.rule["version"].removeprefix("version ")[:8]
+        rule = [f"rule={version}"] if version else []
+        return " ".join([self.setting.name, *rule, *words, *self.changes, *self._source])
 
     @property
-    def _versions(self) -> list[str]:
-        """What tells versions of the user's code, and of the data that it makes, apart in names."""
-        found = {"rule": self.rule["version"]}
-        own = [self.problem["version"], self.data.get("version", "")]
-        if any(own) and self.data["fingerprint"]:
-            found["source"] = _digest([*own, self.data["fingerprint"]])
-        return [f"{key}={text.removeprefix('version ')[:8]}" for key, text in found.items() if text]
+    def _source(self) -> list[str]:
+        """What tells versions of the user's problem and data apart in names."""
+        versions = [self.problem["version"], self.data.get("version", "")]
+        fingerprint = self.data["fingerprint"]
+        if not any(versions) or not fingerprint:
+            return []
+        return [f"source={_digest([*versions, fingerprint])[:8]}"]
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from auxgrad.config.code.quiet import quiet_stderr
 from auxgrad.errors import DataError
 from auxgrad.problems.base import Problem
 from auxgrad.problems.data import Data
@@ -13,7 +14,8 @@ from auxgrad.training import devices
 def load_data(problem: Problem) -> Data:
     """Return the data of a problem. Raises DataError if its `load` returns anything else."""
     if "tensorflow" in sys.modules:  # Imported by the user's code, which may load with it.
-        devices.configure(problem.tf32)
+        with quiet_stderr():
+            devices.configure(problem.tf32)
     data = problem.load()
     if not isinstance(data, Data):
         kind = type(problem).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,7 +41,7 @@ class Training:
     epochs: int
     patience: int
     description: str = ""
-    metrics: Sequence[Any] = ()
+    metrics: Any = None
 
 
 class Named(Section):

@@ -77,9 +77,7 @@ class Data:
         for place, array in leaves(content):
             if not getattr(array, "shape", ()):
                 kind = type(array).__name__
-                raise DataError(
-                    f"Data: {part}{place} is {kind}; must be an array with a row per example"
-                )
+                raise DataError(f"Data: {part}{place} is {kind}; must be an array of examples")
             rows.append(int(array.shape[0]))
         if len(set(rows)) != 1:
             lengths = " and ".join(str(length) for length in dict.fromkeys(rows))

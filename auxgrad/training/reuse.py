@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -40,12 +39,12 @@ class Compiled:
         auxiliary: Auxiliary,
         optimizer: keras.optimizers.Optimizer,
         loss: Any,
-        metrics: Sequence[Any],
+        metrics: Any,
         structure: str | None,
         steps_per_execution: int,
     ) -> None:
         self._network, self._auxiliary, self._optimizer, self._loss = network, auxiliary, optimizer, loss
-        self._metrics, self._structure, self._at_once = list(metrics), structure, steps_per_execution
+        self._metrics, self._structure, self._at_once = metrics, structure, steps_per_execution
         self._models: dict[tuple[Mode, bool, bool], AuxiliaryModel] = {}
         optimizer.build(network.trainable_variables)
         # Most state begins at zero, which need not be kept.
@@ -89,7 +88,7 @@ def signature(
     auxiliary: Auxiliary,
     optimizer: keras.optimizers.Optimizer,
     loss: Any,
-    metrics: Sequence[Any],
+    metrics: Any,
     *rest: object,
 ) -> str | None:
     """Return a text that two models share only if they differ in nothing but the values of variables.
@@ -101,7 +100,7 @@ def signature(
         rest: what else was compiled in, as JSON takes it.
     """
     try:
-        own = (network, auxiliary, optimizer, *metrics)
+        own = (network, auxiliary, optimizer, metrics)
         parts = [keras.saving.serialize_keras_object(part) for part in own]
         if not all(_is_known(part) for part in parts):
             return None

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from auxgrad.config import compose
-from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import ConfigError
-from auxgrad.record.opening import open_store
 
 YAML = """\
 # @package _global_
@@ -42,32 +40,6 @@ def auxgrad_train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     script = Path(sys.executable).with_name("auxgrad-train")
     command = [script, "--config-dir", "conf", *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
-def test_a_sweep_an_edited_rule_and_a_report(study, small):
-    words = ["--multirun", "mode=SingleTask,Halfway", "lam=0.1,1", "seed=range(2)"]
-    words += ["hydra.launcher.workers=2", *small]
-    done = auxgrad_train(*words, cwd=study)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 combinations, 6 distinct: 0 finished, 6 to run" in done.stdout
-    assert "6 done, 0 failed" in done.stdout
-    # Edited, its runs are other ones; the baseline is not.
-    (study / "rules.py").write_text(RULES.replace("-0.5", "-0.25"))
-    done = auxgrad_train(*words, cwd=study)
-    assert "6 distinct: 2 finished, 4 to run" in done.stdout
-    command = [sys.executable, "-m", "auxgrad.report"]
-    shown = subprocess.run(command, cwd=study, capture_output=True, text=True, check=True).stdout
-    assert "6 finished runs in 3 settings, 2 seeds" in shown
-    assert "4 finished, on other data or by another method or rule" in shown
-    store = open_store(TrackingConfig(uri=f"sqlite:///{study}/mlflow.db"))
-    losses: dict[tuple[str, str], set[float]] = {}
-    for run in store.runs("FINISHED"):
-        if run.params["mode"] == "Halfway":
-            name = run.params["config"], run.params["seed"]
-            losses.setdefault(name, set()).add(run.metrics["test_loss"])
-    # The names in the UI differ as well, and so do the numbers.
-    assert len(losses) == 8
-    assert all(len(values) == 1 for values in losses.values())
 
 
 def test_a_pinned_version_outlives_an_edit(study, monkeypatch):

@@ -1,0 +1,85 @@
+"""The example study, in a folder of its own: a problem and a mode without a change to the package."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.record.opening import open_store
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    return shutil.copytree(REPOSITORY / "examples" / "digits", tmp_path / "study")
+
+
+def command(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The script, which unlike `python -m` has no working directory on its path."""
+    script = Path(sys.executable).with_name(f"auxgrad-{name}")
+    return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def train(study: Path, *words: str) -> str:
+    done = command("train", "--config-dir", "conf", *words, cwd=study)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def edit(file: Path, *changes: tuple[str, str]) -> None:
+    text = file.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+def test_a_study_from_sweep_to_report(study, small):
+    words = ["--multirun", "problem=digits", "mode=SingleTask,Projection,Halfway", "lam=1"]
+    words += ["seed=range(2)", "problem.epochs=3", "hydra.launcher.workers=2"]
+    shown = train(study, *words)
+    assert "6 combinations, 6 distinct: 0 finished, 6 to run" in shown
+    assert "6 done, 0 failed" in shown
+    assert "6 distinct: 6 finished, 0 to run" in train(study, *words, "dry_run=true")
+    # The baseline has no rule: only the other modes that are edited are run again.
+    edit(study / "rules.py", ("-0.5", "-0.25"))
+    assert "6 distinct: 4 finished, 2 to run" in train(study, *words)
+
+    # Another problem in the same experiment.
+    train(study, "mode=SingleTask", *small)
+    done = command("report", "--metric", "test_accuracy", cwd=study)
+    assert done.returncode == 0, done.stderr
+    [digits] = (study / "reports/auxgrad").glob("problem=digits*")
+    [reviews] = (study / "reports/auxgrad").glob("problem=reviews*")
+    assert "6 finished runs in 3 settings, 2 seeds" in done.stdout
+    assert "2 finished, on other data or by another method or rule" in (digits / "report.md").read_text()
+    assert len((reviews / "runs.csv").read_text().splitlines()) == 2
+
+    # What the store has tells the two versions of the rule apart, in names and in numbers.
+    store = open_store(TrackingConfig(uri=f"sqlite:///{study}/mlflow.db"))
+    runs = [run for run in store.runs("FINISHED") if run.params["mode"] == "Halfway"]
+    losses = {(run.params["config"], run.params["seed"]): run.metrics["test_loss"] for run in runs}
+    assert len(losses) == 4
+    assert len(set(losses.values())) == 4
+    [dataset] = store.client.get_run(runs[0].run_id).inputs.dataset_inputs
+    assert (dataset.dataset.name, runs[0].params["problem"]) == ("digits", "digits")
+
+    # An edited problem is another one, even if its numbers are the same.
+    edit(study / "digits.py", ("from typing", "# Edited.\nfrom typing"))
+    assert "6 distinct: 0 finished, 6 to run" in train(study, *words, "dry_run=true")
+
+
+def test_an_error_in_the_users_code_is_shown_from_there_on(study):
+    edit(study / "digits.py", ("load_digits(return_X_y=True)", "load_digits(return_X_y=True)[2]"))
+    done = command("train", "--config-dir", "conf", "problem=digits", cwd=study)
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert lines[1] == "Traceback (most recent call last):"  # After a line of Hydra's.
+    assert lines[2].startswith(f'  File "{study}/digits.py", line ')
+    assert lines[-1] == "IndexError: tuple index out of range"
+    assert not any("auxgrad/" in line for line in lines)

@@ -1,0 +1,224 @@
+"""A problem and data of the user's own: options, their errors, and what they are known by."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+from auxgrad.config import Identity, compose
+from auxgrad.config.code.source import version_of
+from auxgrad.errors import ConfigError
+
+MODULE = """\
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+import auxgrad
+
+
+class Source(auxgrad.DataSource):
+    rows: int = 10
+
+
+class Numbers(auxgrad.Problem):
+    width: Annotated[int, Field(gt=0)] = 4
+    names: tuple[str, ...] = ("a",)
+    cache: Annotated[Path | None, Field(exclude=True)] = None
+
+    def load(self):
+        raise NotImplementedError
+
+    def build(self, data, seed):
+        raise NotImplementedError
+
+
+class WithData(Numbers):
+    data: Source = Source()
+
+
+class Pinned(Numbers):
+    version = 3
+"""
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A folder with problems of the user's, whose modules are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for group in ("problem", "data"):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+    (tmp_path / "numbers_of_mine.py").write_text(MODULE)
+    for name, kind in (("numbers", "Numbers"), ("pinned", "Pinned")):
+        (tmp_path / f"conf/problem/{name}.yaml").write_text(f"_target_: numbers_of_mine.{kind}\n")
+    (tmp_path / "conf/problem/with_data.yaml").write_text(
+        "defaults: [{/data@_global_.data: small}, _self_]\n_target_: numbers_of_mine.WithData\n"
+    )
+    (tmp_path / "conf/data/small.yaml").write_text("_target_: numbers_of_mine.Source\n")
+    (tmp_path / "conf/data/large.yaml").write_text("_target_: numbers_of_mine.Source\nrows: 99\n")
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def composed(*words):
+    return compose(words, config_dir="conf")
+
+
+def identity(*words, fingerprint="f") -> Identity:
+    return composed(*words).identity(fingerprint)
+
+
+def test_options_come_from_the_class_the_file_and_the_command_line(study):
+    config = composed("problem=numbers", "problem.width=8", "problem.cache=there")
+    assert (config.problem.width, config.problem.names, config.names.problem) == (8, ("a",), "numbers")
+    assert config.to_dict()["problem"] == {
+        "_target_": "numbers_of_mine.Numbers",
+        **{"tf32": False, "width": 8, "names": ["a"], "cache": "there"},
+    }
+    assert "data" not in config.to_dict()
+    assert composed("problem=with_data").problem.data.rows == 10
+    assert composed("problem=with_data", "data=large").problem.data.rows == 99
+    assert composed("problem=with_data", "data=large", "data.rows=3").problem.data.rows == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["problem.width=0"], "problem.width=0: must be greater than 0"),
+        (["problem.width=a"], "problem.width=a: must be a valid integer, unable to parse string"),
+        (
+            ["problem.widht=3"],
+            "problem.widht=3: unknown key; must be one of problem.tf32, problem.width, problem.names, "
+            "problem.cache (did you mean problem.width?)",
+        ),
+        (["data=imdb"], "data=imdb: the problem takes no data"),
+        (["data.path=x"], "data.path=x: problem=numbers takes no data"),
+        (["problem._target_=x"], "problem._target_=x: is set by the file of problem"),
+    ],
+)
+def test_wrong_options_get_one_line(study, words, line):
+    with pytest.raises(ConfigError) as caught:
+        composed("problem=numbers", *words)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("", "problem: its file must name a class, as in _target_: module.Class"),
+        (
+            "nowhere.Numbers",
+            "problem._target_=nowhere.Numbers: there is no module nowhere; looked for in ",
+        ),
+        ("numbers_of_mine.Nothing", "problem._target_=numbers_of_mine.Nothing: "),
+        (
+            "numbers_of_mine.Source",
+            "problem._target_=numbers_of_mine.Source: must be a class derived from auxgrad.Problem",
+        ),
+        ("numbers_of_mine.auxgrad", "problem._target_=numbers_of_mine.auxgrad: must be a class derived"),
+    ],
+)
+def test_wrong_classes_get_one_line(study, target, line):
+    (study / "conf/problem/wrong.yaml").write_text(f"_target_: {target}\n" if target else "width: 3\n")
+    with pytest.raises(ConfigError) as caught:
+        composed("problem=wrong")
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_determines_a_result_is_the_identity(study):
+    base = identity("problem=numbers")
+    for words in (["problem.width=8"], ["problem.names=[b]"], ["problem.tf32=true"], ["seed=1"]):
+        assert identity("problem=numbers", *words).key != base.key
+    assert identity("problem=numbers", "problem.cache=elsewhere").key == base.key
+    assert identity("problem=numbers", fingerprint="g").key != base.key
+    assert identity("problem=with_data").key != base.key
+    # A name is only a name: the same class with the same options is the same problem.
+    (study / "conf/problem/other.yaml").write_text("_target_: numbers_of_mine.Numbers\n")
+    other = identity("problem=other")
+    assert (other.key, other.study_key) == (base.key, base.study_key)
+    assert other.study_name == "problem=other"
+    assert Identity.from_json(base.to_json()) == base
+
+
+def test_names_tell_problem_data_options_and_source(study):
+    name = identity("problem=with_data", "data=large", "problem.width=8").setting_name
+    assert name.startswith(
+        "Projection lam=100 alpha=0.01 problem=with_data data.rows=99 problem.width=8 "
+    )
+    # Other data under the same name is another group in the MLflow UI.
+    assert (
+        name.rpartition("source=")[2]
+        != (
+            identity("problem=with_data", "data=large", "problem.width=8", fingerprint="g").setting_name
+        ).rpartition("source=")[2]
+    )
+    assert identity("problem=with_data").params["data"] == "small"
+    assert "data" not in identity("problem=numbers").params
+
+
+def test_an_edited_problem_is_another_one_unless_it_is_pinned(study):
+    before = {name: identity(f"problem={name}") for name in ("numbers", "pinned")}
+    assert before["pinned"].problem["version"] == "version 3"
+    file = study / "numbers_of_mine.py"
+    file.write_text(MODULE.replace("NotImplementedError", "RuntimeError"))
+    # What has been imported is what runs, whatever the file says now.
+    assert identity("problem=numbers") == before["numbers"]
+    importlib.reload(sys.modules["numbers_of_mine"])
+    after = {name: identity(f"problem={name}") for name in ("numbers", "pinned")}
+    assert after["numbers"].key != before["numbers"].key
+    assert after["pinned"].key == before["pinned"].key
+
+
+def test_the_version_holds_all_modules_beside_the_users(study):
+    package = study / "pack_of_mine"
+    (package / "inner").mkdir(parents=True)
+    files = {
+        "__init__.py": "",
+        "problem.py": "from .inner import layers\n\n\nclass P:\n    def build(self):\n"
+        "        import late_of_mine\n",
+        "inner/__init__.py": "from . import layers\n",
+        "inner/layers.py": "import json\n",
+        "unused.py": "",
+    }
+    for name, text in files.items():
+        (package / name).write_text(text)
+    (study / "late_of_mine.py").write_text("x = 1\n")
+
+    def version():
+        for name in [name for name in sys.modules if name.startswith("pack_of_mine")]:
+            del sys.modules[name]
+        return version_of("problem", importlib.import_module("pack_of_mine.problem").P)
+
+    first = version()
+    assert len(first) == 64
+    (package / "unused.py").write_text("y = 1\n")
+    assert version() == first
+    seen = {first}
+    for file in ("pack_of_mine/inner/layers.py", "late_of_mine.py", "pack_of_mine/__init__.py"):
+        with (study / file).open("a") as out:
+            out.write("# Edited.\n")
+        seen.add(version())
+    assert len(seen) == 4
+    assert version_of("problem", Identity) == ""
+
+
+def test_a_sweep_over_problems_and_their_options(study):
+    from auxgrad.config.composing import typed
+
+    values = composed("problem=numbers").to_dict()
+    wrong = {**values, "problem": {**values["problem"], "width": -1}, "lam": -1.0}
+    with pytest.raises(ConfigError) as caught:
+        typed(wrong, {"problem": "numbers", "data": None})
+    assert str(caught.value).splitlines() == [
+        "problem.width=-1: must be greater than 0",
+        "lam=-1: must be a finite number >= 0",
+    ]
