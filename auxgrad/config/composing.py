@@ -27,6 +27,8 @@ PRIMARY = "config"
 SEARCHPATH = "hydra.searchpath"
 VALUE_SOURCE = "value://"
 FILES = "file://"
+# The variable of the environment that has the user's search path for `hydra_plugins.auxgrad.search_path`.
+USER_PATHS = "AUXGRAD_SEARCHPATH"
 CLASSES = tuple(f"{section}.{TARGET}" for section in ("problem", "data"))
 
 
@@ -157,21 +159,40 @@ def with_value_source(
         name: the primary config, if not ours.
         folder: the folder of `--config-dir`.
     """
-    own = [word for word in overrides if word.partition("=")[0] == SEARCHPATH]
-    paths: object = _searchpath_of(name or PRIMARY, folder)
-    if own:
-        paths = parse_overrides(own)[SEARCHPATH].value()
-    if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
-        word = (own or [SEARCHPATH])[-1]
-        raise ConfigError(f"{word}: must be a list of texts, such as [file://folder]")
+    paths = search_paths(overrides, name, folder)
     for path in [folder, *(path for path in paths if path.startswith(FILES))]:
         if path:
             _check_hidden(Path(path.removeprefix(FILES)))
     word = f"{SEARCHPATH}=[{','.join(quote(path) for path in (*paths, VALUE_SOURCE))}]"
     # Beside the others: Hydra takes no overrides in two places, before and after a flag.
     place = arguments.index(overrides[0]) if overrides else len(arguments)
-    rest = [argument for argument in arguments[place:] if argument not in own]
+    rest = [argument for argument in arguments[place:] if not _sets_search_path(argument)]
     return [*arguments[:place], word, *rest]
+
+
+def search_paths(
+    overrides: Sequence[str], name: str | None = None, folder: str | None = None
+) -> list[str]:
+    """Return the search path that the overrides ask for, or else the primary config.
+
+    Args:
+        overrides, name, folder: as for `with_value_source`.
+
+    Raises:
+        ConfigError: it is no list of texts.
+    """
+    own = [word for word in overrides if _sets_search_path(word)]
+    paths: object = _searchpath_of(name or PRIMARY, folder)
+    if own:
+        paths = parse_overrides(own)[SEARCHPATH].value()
+    if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
+        word = (own or [SEARCHPATH])[-1]
+        raise ConfigError(f"{word}: must be a list of texts, such as [file://folder]")
+    return [str(path) for path in paths]
+
+
+def _sets_search_path(word: str) -> bool:
+    return word.partition("=")[0] == SEARCHPATH
 
 
 def _check_hidden(folder: Path) -> None:

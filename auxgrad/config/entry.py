@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import io
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -15,7 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from auxgrad.config.backend import check_backend
 from auxgrad.config.code.tracebacks import users_traceback
-from auxgrad.config.composing import check_obeyed, validate, with_value_source
+from auxgrad.config.composing import (
+    USER_PATHS,
+    check_obeyed,
+    search_paths,
+    validate,
+    with_value_source,
+)
 from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.instances import check_option, default_problem
 from auxgrad.config.messages import check_values, explain_hydra, not_an_option, unknown_key
@@ -39,11 +49,26 @@ def prepare(arguments: Sequence[str]) -> list[str]:
         )
     if given.multirun and given.cfg:
         raise ConfigError("--multirun: cannot be combined with --cfg, which shows one run")
+    if given.help or given.shell_completion:
+        os.environ[USER_PATHS] = "\n".join(_users_paths(given))
     asks_only = given.help or given.hydra_help or given.shell_completion or given.info
     has_other_files = given.config_name or given.config_dir or any("searchpath" in w for w in quoted)
     if not asks_only and not has_other_files:
         _check_words(given.overrides)
     return with_value_source(quoted, given.overrides, given.config_name, given.config_dir)
+
+
+def _users_paths(given: argparse.Namespace) -> list[str]:
+    """The search path of the user's for what is asked: the help, or a line to be completed."""
+    if given.shell_completion:
+        with contextlib.suppress(SystemExit, ValueError):  # The line may be unfinished.
+            words = shlex.split(os.environ.get("COMP_LINE", ""))[1:]
+            with contextlib.redirect_stderr(io.StringIO()):
+                given = get_args_parser().parse_known_args(words)[0]
+    folder = [f"file://{Path(given.config_dir).absolute()}"] if given.config_dir else []
+    with contextlib.suppress(ConfigError, HydraException):
+        return [*folder, *search_paths(given.overrides, given.config_name, given.config_dir)]
+    return folder
 
 
 def _check_words(words: Sequence[str]) -> None:

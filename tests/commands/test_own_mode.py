@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,15 @@ def test_own_modes_are_known_by_name(study):
     )
     assert not (study / "mlflow.db").exists()
     assert "Halfway" in auxgrad_train("--help", cwd=study).stdout
+    # Without --config-dir, where Hydra alone would not look.
+    command = [sys.executable, "-m", "auxgrad.train"]
+    words = [*command, "hydra.searchpath=[file://conf]", "--help"]
+    assert "Halfway" in subprocess.run(words, cwd=study, capture_output=True, text=True).stdout
+    line = "auxgrad-train --config-dir conf mode=H"
+    environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    words = [*command, "-sc", "query=bash"]
+    done = subprocess.run(words, cwd=study, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["mode=Halfway"]
     done = auxgrad_train("--multirun", "mode=glob(H*)", "dry_run=true", "problem.hidden=[4]", cwd=study)
     assert "1 combination, 1 distinct" in done.stdout, done.stdout + done.stderr
 

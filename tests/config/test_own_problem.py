@@ -96,7 +96,7 @@ def test_options_come_from_the_class_the_file_and_the_command_line(study):
         (
             ["problem.widht=3"],
             "problem.widht=3: unknown key; must be one of problem.tf32, problem.width, problem.names, "
-            "problem.cache (did you mean problem.width?)",
+            "problem.cache (did you mean problem.width or problem.tf32?)",
         ),
         (["data=imdb"], "data=imdb: the problem takes no data"),
         (["data.path=x"], "data.path=x: problem=numbers takes no data"),

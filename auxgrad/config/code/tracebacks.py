@@ -28,4 +28,6 @@ def users_traceback(error: BaseException) -> str:
 
 def _is_users(file: str) -> bool:
     path = Path(file)
-    return not file.startswith("<") and not any(path.is_relative_to(other) for other in OTHERS)
+    is_installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+    is_other = is_installed or any(path.is_relative_to(other) for other in OTHERS)
+    return not file.startswith("<") and not is_other
