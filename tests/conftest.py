@@ -8,6 +8,7 @@ import os
 import pty
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -101,6 +102,18 @@ def sweep(train: Train) -> Train:
         return train("--multirun", *arguments, **env)
 
     return run
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """The example study, in a folder of its own."""
+    return shutil.copytree(REPOSITORY / "examples" / "digits", tmp_path / "study")
+
+
+def script(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The script auxgrad-NAME, which unlike `python -m` has no working directory on its path."""
+    command = [Path(sys.executable).with_name(f"auxgrad-{name}"), *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture

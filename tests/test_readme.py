@@ -44,8 +44,8 @@ def test_the_quick_start_is_two_lines():
 
 def test_no_other_commands_than_the_ones_run_here():
     assert set(OTHERS) == {UI, *REPORTS, BENCHMARKS}
-    assert len(REPORTS) == 3
-    assert len(TRAINING) == 14
+    assert len(REPORTS) == 4
+    assert len(TRAINING) == 16
     assert [re.findall(r"launcher=(\w+)", command) for command in CLUSTER] == [
         ["slurm"],
         ["slurm"],
@@ -60,13 +60,17 @@ def combinations_in(command: str) -> int:
     return math.prod(sizes.get(value, value.count(",") + 1) for value in values)
 
 
-def write_own_mode(folder: Path) -> None:
-    """Write the mode of the README's example."""
-    [rules] = re.findall(r"```python\n(.*?def halfway.*?)```", README.split("## Adding a mode")[1], re.S)
-    [mode] = re.findall(r"```yaml\n(.*?mode: Halfway.*?)```", README.split("## Adding a mode")[1], re.S)
-    (folder / "rules.py").write_text(rules)
-    (folder / "conf/mode").mkdir(parents=True)
-    (folder / "conf/mode/Halfway.yaml").write_text(mode)
+def write_study(folder: Path) -> None:
+    """Write the problem and the mode of the README's examples."""
+    problem, mode = REST.split("## Your own problem")[1].split("## Your own mode")
+    for text, name in ((problem, "digits.py"), (mode, "rules.py")):
+        (folder / name).write_text(re.findall(r"```python\n(.*?)```", text, re.S)[0])
+    for group in ("problem", "mode"):
+        (folder / "conf" / group).mkdir(parents=True)
+    [target] = re.findall(r"`(_target_: \S+)`", problem)
+    (folder / "conf/problem/digits.yaml").write_text(target)
+    [yaml] = re.findall(r"```yaml\n(.*?)```", mode, re.S)
+    (folder / "conf/mode/Halfway.yaml").write_text(yaml)
 
 
 def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> None:
@@ -77,7 +81,9 @@ def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> N
     if "experiment=figure7" in command:
         command = re.sub(r"range\(\d+\)", "range(1)", command)
     if "--config-dir" in command:
-        write_own_mode(tmp_path)
+        write_study(tmp_path)
+    if "problem=digits" in command:
+        small = ["problem.hidden=4", "problem.epochs=1"]
     words = [sys.executable, *shlex.split(command)[1:]]
     if "--multirun" in words and "launcher" not in command:
         words.append("hydra.launcher.workers=1")
@@ -103,6 +109,18 @@ def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> N
 @pytest.mark.parametrize("command", TRAINING)
 def test_training_commands(command, tmp_path, corpus, cache):
     check_training(command, tmp_path, corpus, cache)
+    [digits] = [report for report in REPORTS if "problem=digits" in report]
+    if "--multirun problem=digits" in command:
+        words = [sys.executable, *shlex.split(digits)[1:]]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "runs      15 finished runs in 3 settings, 5 seeds" in done.stdout
+
+
+def test_a_problem_takes_forty_lines():
+    section = REST.split("## Your own problem\n")[1].partition("[examples/digits]")[0]
+    lines = [line for line in section.splitlines() if line and not line.startswith("```")]
+    assert len(lines) <= 40
 
 
 @pytest.mark.slurm
@@ -121,7 +139,7 @@ def test_ui_and_reports(tmp_path, small, sweep):
     assert sweep(*knobs, *small).returncode == 0
     with auxgrad_ui(*shlex.split(UI)[3:], cwd=tmp_path) as (_, links):
         assert set(links) == {"charts", "table", "means"}
-    for command in REPORTS:
+    for command in [command for command in REPORTS if "problem=digits" not in command]:
         words = [sys.executable, *shlex.split(command)[1:]]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr

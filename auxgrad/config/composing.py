@@ -27,7 +27,7 @@ PRIMARY = "config"
 SEARCHPATH = "hydra.searchpath"
 VALUE_SOURCE = "value://"
 FILES = "file://"
-# The variable of the environment that has the user's search path for `hydra_plugins.auxgrad.search_path`.
+# The environment variable that has the search path for `hydra_plugins.auxgrad.search_path`.
 USER_PATHS = "AUXGRAD_SEARCHPATH"
 CLASSES = tuple(f"{section}.{TARGET}" for section in ("problem", "data"))
 

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-from conftest import REPOSITORY
+from conftest import script
 
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.record.opening import open_store
 
 
-@pytest.fixture
-def study(tmp_path) -> Path:
-    return shutil.copytree(REPOSITORY / "examples" / "digits", tmp_path / "study")
-
-
-def command(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The script, which unlike `python -m` has no working directory on its path."""
-    script = Path(sys.executable).with_name(f"auxgrad-{name}")
-    return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
 def train(study: Path, *words: str) -> str:
-    done = command("train", "--config-dir", "conf", *words, cwd=study)
+    done = script("train", "--config-dir", "conf", *words, cwd=study)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -52,7 +37,7 @@ def test_a_study_from_sweep_to_report(study, small):
 
     # Another problem in the same experiment.
     train(study, "mode=SingleTask", *small)
-    done = command("report", "--metric", "test_accuracy", cwd=study)
+    done = script("report", "--metric", "test_accuracy", cwd=study)
     assert done.returncode == 0, done.stderr
     [digits] = (study / "reports/auxgrad").glob("problem=digits*")
     [reviews] = (study / "reports/auxgrad").glob("problem=reviews*")
@@ -76,7 +61,7 @@ def test_a_study_from_sweep_to_report(study, small):
 
 def test_an_error_in_the_users_code_is_shown_from_there_on(study):
     edit(study / "digits.py", ("load_digits(return_X_y=True)", "load_digits(return_X_y=True)[2]"))
-    done = command("train", "--config-dir", "conf", "problem=digits", cwd=study)
+    done = script("train", "--config-dir", "conf", "problem=digits", cwd=study)
     assert done.returncode == 1
     lines = done.stderr.strip().splitlines()
     assert lines[1] == "Traceback (most recent call last):"  # After a line of Hydra's.

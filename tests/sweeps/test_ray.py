@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import script
 from test_sweep import losses, statuses
 
 pytestmark = pytest.mark.ray
@@ -23,3 +24,17 @@ def test_the_same_numbers_resume_and_failures(sweep, tmp_path, small, failing):
     assert more.stderr.endswith("auxgrad: 1 of 1 runs failed\n")
     assert "RuntimeError: the disk is full" in more.stdout
     assert statuses(tmp_path) == {"FINISHED": 6, "FAILED": 2}
+
+
+def test_a_study_of_the_users_own(study):
+    """Its modules are found in the working directory, by the actors too."""
+    words = [
+        "--config-dir",
+        "conf",
+        "--multirun",
+        "hydra/launcher=ray",
+        "problem=digits",
+        "mode=Halfway",
+    ]
+    done = script("train", *words, "lam=1", "seed=range(2)", "problem.epochs=2", cwd=study)
+    assert "2 done, 0 failed, 0 left" in done.stdout, done.stdout + done.stderr

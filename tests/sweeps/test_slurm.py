@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+from conftest import script
 from test_sweep import SWEEP, losses, runs_of, started, statuses, wait_for
 
 from auxgrad.record.liveness import slurm_states
@@ -40,6 +41,13 @@ def test_twelve_runs_three_to_a_task_one_of_which_fails(sweep, tmp_path, small, 
     local = sweep(*fine, "tracking.experiment=local", **failing)
     assert local.returncode == 0, local.stderr
     assert losses(tmp_path) == losses(tmp_path, "local")
+
+
+def test_a_study_of_the_users_own(study):
+    """Its modules are found in the working directory, by the tasks too."""
+    words = ["--config-dir", "conf", "--multirun", *SLURM, "problem=digits", "mode=Halfway", "lam=1"]
+    done = script("train", *words, "seed=range(2)", "problem.epochs=2", cwd=study)
+    assert "2 done, 0 failed, 0 left" in done.stdout, done.stdout + done.stderr
 
 
 LONG = ("problem.epochs=25", "problem.patience=25")
