@@ -42,8 +42,11 @@ def make_problem(
             )
             chosen = choices.get("data")
             raise ConfigError(f"{f'data={chosen}' if chosen else word}: problem={name} takes no data")
-        own = dict(data)
-        given["data"] = _make("data", _class_of("data", own, DataSource), own)
+        own, wanted = dict(data), kind.model_fields["data"].annotation
+        made = given["data"] = _make("data", _class_of("data", own, DataSource), own)
+        if isinstance(wanted, type) and not isinstance(made, wanted):
+            chosen = choices.get("data") or type(made).__name__
+            raise ConfigError(f"data={chosen}: problem={name} takes data of class {wanted.__name__}")
     problem: Problem = _make("problem", kind, given)
     return problem, _names(problem, name, choices.get("data"))
 
@@ -71,7 +74,10 @@ def _class_of(section: str, values: dict[str, Any], base: type) -> Any:
     target = values.pop(TARGET, None)
     if not isinstance(target, str):
         raise ConfigError(f"{section}: its file must name a class, as in {TARGET}: module.Class")
-    return load_class(f"{section}.{TARGET}", target, base)
+    kind = load_class(f"{section}.{TARGET}", target, base)
+    if missing := sorted(kind.__abstractmethods__):
+        raise ConfigError(f"{section}.{TARGET}={target}: has no method {', '.join(missing)}")
+    return kind
 
 
 def _make(section: str, kind: Any, values: Mapping[str, Any]) -> Any:

@@ -124,8 +124,11 @@ def _explain(item: Mapping[str, Any], field_of: Callable[[str], FieldInfo | None
         return f"{key}: missing from the config"
     if key in VALUE_GROUPS:
         return _not_allowed(key, item["input"])
+    if item["type"] == "value_error":  # Of a validator of the user's.
+        said = item["ctx"]["error"]
+        return f"{key}={given}: {said}" if "." in key else f"{key}: {said}"
     field = field_of(key)
-    said = re.sub(r"^(Input should|Value error,|[Vv]alue must) (be )?", "", item["msg"])
+    said = re.sub(r"^(Input should|[Vv]alue must) (be )?", "", item["msg"])
     return f"{key}={given}: must be {(field and field.description) or said}"
 
 

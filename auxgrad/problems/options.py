@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 
 def _no_bool(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("not a number")
+        raise PydanticCustomError("no_number", "Input should be a number")
     return value
 
 

@@ -15,7 +15,7 @@ MODULE = """\
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 import auxgrad
 
@@ -29,10 +29,28 @@ class Numbers(auxgrad.Problem):
     names: tuple[str, ...] = ("a",)
     cache: Annotated[Path | None, Field(exclude=True)] = None
 
+    @field_validator("names")
+    @classmethod
+    def _no_x(cls, names):
+        if "x" in names:
+            raise ValueError("x is taken")
+        return names
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.width < len(self.names):
+            raise ValueError("more names than columns")
+        return self
+
     def load(self):
         raise NotImplementedError
 
     def build(self, data, seed):
+        raise NotImplementedError
+
+
+class Half(auxgrad.Problem):
+    def load(self):
         raise NotImplementedError
 
 
@@ -98,6 +116,8 @@ def test_options_come_from_the_class_the_file_and_the_command_line(study):
             "problem.widht=3: unknown key; must be one of problem.tf32, problem.width, problem.names, "
             "problem.cache (did you mean problem.width or problem.tf32?)",
         ),
+        (["problem.names=[x]"], "problem.names=[x]: x is taken"),
+        (["problem.names=[a,b]", "problem.width=1"], "problem: more names than columns"),
         (["data=imdb"], "data=imdb: the problem takes no data"),
         (["data.path=x"], "data.path=x: problem=numbers takes no data"),
         (["problem._target_=x"], "problem._target_=x: is set by the file of problem"),
@@ -123,6 +143,7 @@ def test_wrong_options_get_one_line(study, words, line):
             "numbers_of_mine.Source",
             "problem._target_=numbers_of_mine.Source: must be a class derived from auxgrad.Problem",
         ),
+        ("numbers_of_mine.Half", "problem._target_=numbers_of_mine.Half: has no method build"),
         ("numbers_of_mine.auxgrad", "problem._target_=numbers_of_mine.auxgrad: must be a class derived"),
     ],
 )
@@ -132,6 +153,12 @@ def test_wrong_classes_get_one_line(study, target, line):
         composed("problem=wrong")
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+
+
+def test_data_of_another_problem_gets_one_line(study):
+    with pytest.raises(ConfigError) as caught:
+        composed("problem=with_data", "data=imdb")
+    assert str(caught.value) == "data=imdb: problem=with_data takes data of class Source"
 
 
 def test_what_determines_a_result_is_the_identity(study):

@@ -13,8 +13,9 @@ from conftest import together, write_corpus
 
 from auxgrad.config import compose
 from auxgrad.errors import DataError
-from auxgrad.problems.reviews import AclImdb
+from auxgrad.problems.reviews import AclImdb, Corpus, Reviews
 from auxgrad.problems.reviews.corpus import load
+from auxgrad.problems.reviews.reading import Columns
 
 
 def aclimdb(path, cache_dir, num_words=60) -> AclImdb:
@@ -88,6 +89,22 @@ def test_cached_without_pickle_and_encoded_once(tmp_path, corpus, capsys):
         assert all(stored[name].dtype != object for name in stored.files)
     assert again.fingerprint == first.fingerprint
     np.testing.assert_array_equal(again.indices, first.indices)
+
+
+def test_reviews_of_the_users_own(tmp_path):
+    """A class derived from `Corpus` takes the place of the data sets that ship."""
+
+    class Mine(Corpus):
+        def content(self):
+            return 1
+
+        def read(self):
+            rows = [[4 + i % 3, 9] for i in range(20)]
+            return Columns(columns=rows, labels=np.arange(20) % 2, test_size=6)
+
+    data = Reviews(data=Mine(num_words=12, cache_dir=tmp_path)).load()
+    assert (data.name, data.sizes) == ("mine", {"train": 11, "validation": 3, "test": 6})
+    assert data.test[0].toarray()[0].nonzero()[0].tolist() == [1, 6, 9]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied"])

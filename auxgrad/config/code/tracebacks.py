@@ -30,4 +30,6 @@ def _is_users(file: str) -> bool:
     path = Path(file)
     is_installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
     is_other = is_installed or any(path.is_relative_to(other) for other in OTHERS)
-    return not file.startswith("<") and not is_other
+    # TensorFlow writes what it has translated of a function into files of its own.
+    is_generated = file.startswith("<") or path.name.startswith("__autograph_generated_file")
+    return not is_generated and not is_other
