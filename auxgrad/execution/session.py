@@ -98,6 +98,7 @@ class Session:
             self._trainer = None
             _end_unfinished(writer, "FAILED" if isinstance(error, Exception) else "KILLED", folder)
             raise
+        store.show(result.test_metrics)
         _report(result, store)
         return result
 
