@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from auxgrad.problems import Data, Training, problem_of
 from auxgrad.record.writing import RunWriter
 from auxgrad.training import devices
 from auxgrad.training.batches import ShuffledBatches, in_order
+from auxgrad.training.metrics import maximized
 from auxgrad.training.model import AuxiliaryModel
 from auxgrad.training.reuse import Compiled, signature
 
@@ -48,6 +50,16 @@ class Trainer:
     def description(self) -> str:
         """The network and its training in a few words."""
         return self.training.description
+
+    @property
+    def about_metrics(self) -> dict[str, dict[str, Any]]:
+        """What is known of the loss and the metrics, once the model has been trained."""
+        about: dict[str, dict[str, Any]] = {}
+        if self.training.loss_label:
+            about["loss"] = {"label": self.training.loss_label}
+        for name, better in maximized(self.model).items():
+            about.setdefault(name, {})["maximize"] = better
+        return about
 
     def prepare(self, config: Config, data: Data) -> None:
         """Make the network, the batches and the compiled model of a run."""

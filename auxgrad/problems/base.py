@@ -63,6 +63,7 @@ class Training:
         epochs: the most epochs.
         patience: epochs without a lower validation loss before training stops.
         description: the network and its training in a few words.
+        loss_label: what the loss is, and its unit, for axis labels, such as "cross-entropy, nats".
     """
 
     network: keras.Model
@@ -74,6 +75,7 @@ class Training:
     patience: int
     description: str
     metrics: Sequence[Any] = ()
+    loss_label: str = ""
 
 
 class Problem(ABC):

@@ -31,6 +31,7 @@ def build(options: ProblemConfig, inputs: int, seed: int) -> Training:
         auxiliary=WeightDecay(),
         optimizer=keras.optimizers.Adam(options.learning_rate),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        loss_label="cross-entropy, nats",
         metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],  # Of the logit.
         batch_size=options.batch_size,
         epochs=options.epochs,
