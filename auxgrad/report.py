@@ -22,13 +22,15 @@ from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import REPORTS, Store
 from auxgrad.reports import analysis, documents
 from auxgrad.reports.csv_files import read_published, read_runs
+from auxgrad.reports.metric import LOSS, Metric, check_name
 from auxgrad.reports.report import Curves, Published, Report, read_curves, store_report
 from auxgrad.reports.runs import Filters, RunSet, check_filters, from_store
 
 LONGEST = 500  # Characters of a list of values on record; MLflow takes 6,000.
 DESCRIPTION = """\
-Writes a folder with the finished runs of an experiment, tables of their test losses, permutation tests
-and figures, and stores it as a run of the MLflow experiment NAME-reports. What is missing is listed.
+Writes a folder with the finished runs of an experiment, tables of their test losses (or of another
+--metric), permutation tests and figures, and stores it as a run of the MLflow experiment NAME-reports.
+What is missing is listed.
 
 Words choose what is reported on, in the way in which it was run:
   tracking.experiment=NAME   the MLflow experiment; auxgrad if not given
@@ -41,6 +43,7 @@ examples:
   python -m auxgrad.report
   python -m auxgrad.report data=aclimdb mode=SingleTask,Projection 'seed=range(10)'
   python -m auxgrad.report --compare figure7
+  python -m auxgrad.report --metric test_accuracy
   python -m auxgrad.report --runs reports/auxgrad/runs.csv
 """
 
@@ -54,6 +57,8 @@ class Request:
     runs: Path | None
     published: Published
     output: Path | None
+    metric: str
+    maximize: bool | None  # None: as the runs recorded it.
 
     @staticmethod
     def of(arguments: Sequence[str]) -> Request:
@@ -82,6 +87,20 @@ class Request:
             type=Path,
             help="a new folder; else reports/NAME, then NAME_2, ...",
         )
+        parser.add_argument(
+            "--metric",
+            metavar="NAME",
+            default=LOSS.name,
+            help="report on a metric of the test set, such as test_accuracy; test_loss if not given",
+        )
+        for flag, better in (("--maximize", "higher"), ("--minimize", "lower")):
+            parser.add_argument(
+                flag,
+                dest="maximize",
+                action="store_const",
+                const=better == "higher",
+                help=f"of the metric {better} is better; needed where the runs did not record it",
+            )
         given = parser.parse_intermixed_args(arguments)
         if given.runs and given.words:
             raise ReportError(f"{given.words[0]}: chooses from a store; cannot be combined with --runs")
@@ -89,17 +108,22 @@ class Request:
         check_filters(filters)
         if given.output and given.output.exists():
             raise ReportError(f"--output={given.output}: is there already; must be a new folder")
+        if given.metric == LOSS.name and given.maximize:
+            raise ReportError("--maximize: of test_loss lower is always better")
         published = Published()
         if given.compare:
-            published = Published(Path(given.compare).stem, read_published(given.compare))
-        return Request(tracking, filters, given.runs, published, given.output)
+            means = read_published(given.compare, Metric(given.metric))
+            published = Published(Path(given.compare).stem, means)
+        asked = given.metric, given.maximize
+        return Request(tracking, filters, given.runs, published, given.output, *asked)
 
 
 def _say(report: Report) -> None:
     print(f"data      {report.study.title.removeprefix('data=')}")
     print(f"runs      {report.size}")
-    by = {"best_val_loss": "validation", "test_loss": "test"}[analysis.selection(report.rows)]
-    print(f"best      of each mode, by mean {by} loss, and its mean test loss ± standard deviation:")
+    metric, part = report.metric, "validation" if analysis.by_validation(report.rows) else "test"
+    print(f"best      of each mode, by mean {part} {metric.rest}, ", end="")
+    print(f"and its mean {metric.title} ± standard deviation:")
     best = [(row.setting.name, row.estimate) for row in report.rows if row.best and row.estimate]
     width = max((len(name) for name, _ in best), default=0)
     for name, estimate in best:
@@ -125,10 +149,11 @@ def make(request: Request) -> Path:
     Raises:
         AuxgradError: there is nothing to report on, or not what the filters ask for. Nothing is written.
     """
-    store = None
+    store, metric = None, Metric(request.metric)
     if request.runs:
+        check_name(metric.name, ())
         source, name = str(request.runs), request.runs.stem
-        found = RunSet(read_runs(request.runs))
+        found = RunSet(read_runs(request.runs, metric))
         print(f"auxgrad {auxgrad.__version__}: report on {source}")
     else:
         store = open_store(request.tracking, create=False)
@@ -140,21 +165,24 @@ def make(request: Request) -> Path:
             stored = store.runs()
         if not stored:
             raise ReportError(f"tracking.experiment={name}: has no runs in {store.uri}")
-        found = from_store(stored, request.filters)
+        check_name(metric.name, {name for run in stored for name in run.metrics})
+        found = from_store(stored, request.filters, metric)
     if all(run.diverged for run in found.finished):
-        raise ReportError(f"{source}: no finished run with a test loss; {_without_loss(found)}")
+        raise ReportError(f"{source}: no finished run with a {metric.title}; {_without_value(found)}")
+    recorded = {run.maximize for run in found.finished if run.maximize is not None}
+    metric = Metric.of(metric.name, recorded, request.maximize)
     with _busy("testing differences"):
-        all_of_them = [Report.of(found, study, request.published) for study in found.studies()]
-    reports = [report for report in all_of_them if report.has_losses]
+        all_of_them = [Report.of(found, study, request.published, metric) for study in found.studies()]
+    reports = [report for report in all_of_them if report.has_values]
     with _busy("reading the curves"):
-        curves = [read_curves(store, report.rows) if store else {} for report in reports]
+        curves = [read_curves(store, report.rows, metric) if store else {} for report in reports]
     folder = claim_folder(request.output or Path("reports", file_name(name)))
     _write(folder, reports, curves)
     for report in all_of_them:
-        if report.has_losses:
+        if report.has_values:
             _say(report)
         else:
-            print(f"missing   {report.study.title}: nothing to report; {_without_loss(report.found)}")
+            print(f"missing   {report.study.title}: nothing to report; {_without_value(report.found)}")
     print(f"report    {folder}/{'report.md' if len(reports) == 1 else '*/report.md'}")
     if store:
         _store(store, request, reports, folder)
@@ -176,13 +204,14 @@ def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) ->
 def _store(store: Store, request: Request, reports: Sequence[Report], folder: Path) -> None:
     target = open_sibling(store, REPORTS)
     params = {key: ",".join(values)[:LONGEST] for key, values in request.filters.items()}
+    params["metric"] = request.metric
     run_id = store_report(target, reports, folder, params)
     print(f"stored    as run {folder.name} of the MLflow experiment {target.name}")
     print(f"see it    {links.ui_command(store) or links.artifacts_url(target, run_id)}")
 
 
-def _without_loss(found: RunSet) -> str:
-    """What there is where there is no test loss."""
+def _without_value(found: RunSet) -> str:
+    """What there is where no run has a value."""
     if not found.runs and found.notes:
         return found.notes[0][0].lower() + found.notes[0][1:].rstrip(".")
     states = Counter("diverged" if run.is_finished else run.status for run in found.runs)

@@ -14,7 +14,6 @@ NEUTRAL: Mapping[str, Any] = {"lam": 0.0, "alpha": 1.0, "overall": False}
 KNOBS = tuple(NEUTRAL)
 # What tells the runs of one study apart.
 RUN_KEYS = ("mode", *VALUE_GROUPS)
-BASELINES = ("SingleTask", "Multitask")
 
 
 def mode_uses(mode: str) -> Sequence[str]:
@@ -58,7 +57,7 @@ class Setting:
         """
         knobs = {"lam": lam, "alpha": alpha, "overall": overall}
         taken = effective(mode, mode_uses(mode), knobs)
-        return Setting(taken["mode"], taken["overall"], taken["alpha"], taken["lam"])
+        return Setting(taken["mode"], taken["overall"], taken["alpha"], taken["lam"], taken["mode_uses"])
 
     @property
     def name(self) -> str:
@@ -85,6 +84,7 @@ class Setting:
 
     @property
     def order(self) -> tuple[object, ...]:
-        """The sort key: baselines first, then modes by name, averages last, small lam first."""
-        rank = BASELINES.index(self.mode) if self.mode in BASELINES else len(BASELINES)
+        """The sort key: no knobs first, then lam alone, then others; modes by name, small lam first."""
+        used = self.used.keys()
+        rank = 2 if used - {"lam"} else len(used)
         return rank, self.mode, self.overall, -self.alpha, self.lam

@@ -27,6 +27,7 @@ from auxgrad.problems.data import Data
 from auxgrad.record import links
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import AlreadyFinished, Store
+from auxgrad.record.stored import METRICS
 from auxgrad.record.writing import Dataset, RunWriter
 from auxgrad.training import devices
 
@@ -101,6 +102,7 @@ class Session:
             self._trainer = None
             _end_unfinished(writer, "FAILED" if isinstance(error, Exception) else "KILLED", folder)
             raise
+        store.show(result.test_metrics)
         _report(result, store)
         return result
 
@@ -124,6 +126,7 @@ class Session:
         result = replace(self._trainer.train(writer, tensorboard), folder=str(folder))
         for name, value in result.metrics.items():
             writer.metric(name, value, result.steps)
+        writer.tag(METRICS, json.dumps(self._trainer.about_metrics))
         if log_model if config.tracking.log_model is None else config.tracking.log_model:
             with writer.artifact("model.keras") as path:
                 self._trainer.network.save(path)

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ from auxgrad.problems.data import Data, is_stream
 from auxgrad.record.writing import RunWriter
 from auxgrad.training import devices
 from auxgrad.training.batches import ShuffledBatches, StreamedBatches, in_order, streamed_in_order
+from auxgrad.training.metrics import maximized
 from auxgrad.training.model import AuxiliaryModel
 from auxgrad.training.reuse import Compiled, signature
 
@@ -58,6 +60,16 @@ class Trainer:
             f"{training.network.name}, {training.network.count_params():,} parameters, "
             f"{training.optimizer.name}, batches of {training.batch_size}"
         )
+
+    @property
+    def about_metrics(self) -> dict[str, dict[str, Any]]:
+        """What is known of the loss and the metrics, once the model has been trained."""
+        about: dict[str, dict[str, Any]] = {}
+        if self.training.loss_label:
+            about["loss"] = {"label": self.training.loss_label}
+        for name, better in maximized(self.model).items():
+            about.setdefault(name, {})["maximize"] = better
+        return about
 
     def prepare(self, config: Config, data: Data) -> None:
         """Make the network, the batches and the compiled model of a run."""

@@ -31,6 +31,7 @@ class Training:
         epochs: the most epochs.
         patience: epochs without a lower validation loss before training stops.
         description: the network and its training in a few words; empty: made from them.
+        loss_label: what the loss is, and its unit, for axis labels, such as "cross-entropy, nats".
     """
 
     network: keras.Model
@@ -42,6 +43,7 @@ class Training:
     patience: int
     description: str = ""
     metrics: Any = None
+    loss_label: str = ""
 
 
 class Named(Section):

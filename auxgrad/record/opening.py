@@ -82,7 +82,7 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    shared = view.state(derived=experiment.endswith((SETTINGS, REPORTS)))
+    derived = experiment.endswith((SETTINGS, REPORTS))
     try:
         with _few_retries():
             client = MlflowClient(uri)
@@ -93,7 +93,7 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
                     f"tracking.experiment={experiment}: is not in {uri}; there are {', '.join(names)}"
                 )
             if found is None:
-                found = _create(client, uri, experiment, shared)
+                found = _create(client, uri, experiment, view.state(derived))
     except TrackingError:
         raise
     except Exception as error:  # Of MLflow, SQLAlchemy or the database's driver.
@@ -104,7 +104,9 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
             f"tracking.experiment={experiment}: was deleted from {uri}; choose another name, or "
             f"bring it back with `mlflow experiments restore -x {found.experiment_id}`"
         )
-    if found.tags.get(view.TAG) != shared:
+    there = found.tags.get(view.TAG)
+    shared = view.state(derived, view.metrics_in(there))  # Runs have added charts, which stay.
+    if there != shared:
         with contextlib.suppress(MlflowException):  # Who may not change the experiment can do without.
             client.set_experiment_tag(found.experiment_id, view.TAG, shared)
     return Store(client, uri, found.experiment_id, experiment)

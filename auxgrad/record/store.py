@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from auxgrad.config.identity import Identity
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
+from auxgrad.record import view
 from auxgrad.record.database import Database, sqlite_file
 from auxgrad.record.liveness import is_alive, process_tags
 from auxgrad.record.remote import Server
@@ -45,6 +46,7 @@ class Store:
     uri: str
     experiment_id: str
     name: str
+    _shown: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def has_server(self) -> bool:
@@ -139,6 +141,25 @@ class Store:
         writer = RunWriter(self.client, run)
         writer.params(params)
         return writer
+
+    def show(self, metrics: Iterable[str]) -> None:
+        """Add charts of metrics beside the loss to the experiment's view, where they are missing.
+
+        The store is asked once for each metric. Two processes that add different ones at the same moment
+        may lose those of one, until another process brings them.
+        """
+        from mlflow.exceptions import MlflowException
+
+        new = [metric for metric in metrics if metric not in self._shown]
+        if not new:
+            return
+        self._shown.update(new)
+        with contextlib.suppress(MlflowException):  # Who may not change the experiment can do without.
+            there = self.client.get_experiment(self.experiment_id).tags.get(view.TAG)
+            names = dict.fromkeys([*view.metrics_in(there), *new])
+            shared = view.state(self.name.endswith((SETTINGS, REPORTS)), list(names))
+            if shared != there:
+                self.client.set_experiment_tag(self.experiment_id, view.TAG, shared)
 
     def analyze(self) -> None:
         """Let the database prepare for reading curves, which may take a second."""

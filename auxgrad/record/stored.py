@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from auxgrad.config.identity import Identity
 from auxgrad.errors import TrackingError
@@ -12,6 +15,8 @@ from auxgrad.errors import TrackingError
 # Tags of every run.
 IDENTITY = "auxgrad.identity"  # The identity as JSON.
 RUN_KEY, SETTING_KEY = "run_key", "setting_key"  # Its `key` and `setting_key`.
+# Of finished runs, JSON such as {"loss": {"label": "nats"}, "accuracy": {"maximize": true}}.
+METRICS = "auxgrad.metrics"
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,24 @@ class StoredRun:
         except ValueError as error:
             reason = " ".join(str(error).split())
             raise TrackingError(f"run {self.run_id}: tag {IDENTITY} cannot be read ({reason})") from None
+
+    def maximize(self, metric: str) -> bool | None:
+        """Return whether of this metric higher is better; None if the run does not say."""
+        value = self._about(metric).get("maximize")
+        return value if isinstance(value, bool) else None
+
+    @property
+    def loss_label(self) -> str:
+        """What the loss is, and its unit; empty if the run does not say."""
+        return str(self._about("loss").get("label", ""))
+
+    def _about(self, metric: str) -> dict[str, Any]:
+        """What the run says of a metric: nothing, if the tag was cut off or changed by hand."""
+        with contextlib.suppress(ValueError):
+            about = json.loads(self.tags.get(METRICS, "{}"))
+            if isinstance(about, dict) and isinstance(found := about.get(metric), dict):
+                return found
+        return {}
 
     @property
     def where(self) -> str:

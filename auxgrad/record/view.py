@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 KEY = "auxgrad"
 TAG = f"mlflow.sharedViewState.{KEY}"
@@ -11,20 +12,43 @@ CHARTS = f"{TABLE}&compareRunsMode=CHART"
 PARAMS = ("mode", "lam", "alpha", "overall", "seed")
 CURVES = ("train_loss", "val_loss")
 RESULTS = ("test_loss",)
-LOSSES = "Losses"
+LOSSES, METRICS = "Losses", "Metrics"
+VALIDATION, TEST = "val_", "test_"
+MOST_CHARACTERS = 20_000  # In a tag of an experiment.
 # Of every other metric MLflow adds a chart itself, to the section named before the slash.
 OTHER_SECTIONS = ("Model metrics", "cosine", "conflict", "System metrics")
 
 
-def state(derived: bool = False) -> str:
+def state(derived: bool = False, metrics: Sequence[str] = ()) -> str:
     """Return the view: losses first, a column for each knob and the test loss, means over each setting.
 
     Args:
         derived: of an experiment of summary runs, which are means already, or of reports.
+        metrics: what has charts beside the loss, such as accuracy; the first ones, if the view would
+            be too long for a tag.
     """
+    text = _state(derived, metrics)
+    return text if len(text) <= MOST_CHARACTERS else state(derived, metrics[:-1])
+
+
+def metrics_in(text: str | None) -> list[str]:
+    """Return the metrics that have charts beside the loss in a view, none if it is no view of ours."""
+    try:
+        names = [chart["metricKey"] for chart in json.loads(text or "")["compareRunCharts"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [name.removeprefix(TEST) for name in names if name.startswith(TEST) and name not in RESULTS]
+
+
+def _state(derived: bool, metrics: Sequence[str]) -> str:
     charts = [_chart(name, "LINE") for name in CURVES] + [_chart(name, "BAR") for name in RESULTS]
+    for name in metrics:
+        charts.append(_chart(VALIDATION + name, "LINE", METRICS))
+        charts.append(_chart(TEST + name, "BAR", METRICS))
     params = [name for name in PARAMS if name != "seed"] if derived else PARAMS
     results = (*RESULTS, "test_loss_std", "seeds") if derived else RESULTS
+    results = (*results, *(TEST + name for name in metrics))
+    opened = [LOSSES, METRICS] if metrics else [LOSSES]
     columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in results]
     by_setting = {
         "aggregateFunction": "average",
@@ -38,18 +62,18 @@ def state(derived: bool = False) -> str:
             "runsHiddenMode": "SHOW_ALL" if derived else "FIRST_20_RUNS",
             "isAccordionReordered": True,  # Or MLflow sorts the sections by name.
             "compareRunCharts": charts,
-            "compareRunSections": [_section(LOSSES, True)]
+            "compareRunSections": [_section(name, True) for name in opened]
             + [_section(name, False) for name in OTHER_SECTIONS],
         }
     )
 
 
-def _chart(metric: str, kind: str) -> dict[str, object]:
+def _chart(metric: str, kind: str, section: str = LOSSES) -> dict[str, object]:
     return {
         "uuid": f"auxgrad-{metric}",
         "type": kind,
         "metricKey": metric,
-        "metricSectionId": f"auxgrad-{LOSSES}",
+        "metricSectionId": f"auxgrad-{section}",
         "deleted": False,
         "isGenerated": False,  # Or bars become lines.
         "runsCountToCompare": 100,

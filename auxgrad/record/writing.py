@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-BATCH = 1000  # Most metrics that one call of the MLflow API takes.
+BATCH = 1000  # Most metrics and tags that one call of the MLflow API takes.
 HEARTBEAT_SECONDS = 60
 METRIC_SECONDS = 5  # Longest that metrics wait while a run goes on: each writing takes 10 ms.
 
@@ -35,13 +35,14 @@ class Dataset:
 
 
 class RunWriter:
-    """One run; metrics wait in memory until `flush`, or `flush_now_and_then`."""
+    """One run; metrics and tags wait in memory until `flush`, or `flush_now_and_then`."""
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
         self.client = client
         self.run_id: str = run.info.run_id
         self._folder = _local_folder(run.info.artifact_uri)
         self._waiting: list[Any] = []
+        self._tags: list[Any] = []
         self._flushed = self._beaten = time.monotonic()
 
     def params(self, params: Mapping[str, str]) -> None:
@@ -76,17 +77,25 @@ class RunWriter:
 
         self._waiting.append(Metric(name, value, int(time.time() * 1000), step))
 
+    def tag(self, name: str, value: str) -> None:
+        """Keep a tag until the next `flush`."""
+        from mlflow.entities import RunTag
+
+        self._tags.append(RunTag(name, value))
+
     def flush_now_and_then(self) -> None:
-        """Write the metrics that wait if the last writing was seconds ago."""
+        """Write what waits if the last writing was seconds ago."""
         if time.monotonic() - self._flushed > METRIC_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write the metrics that wait, and the heartbeat if it is due."""
+        """Write the metrics and tags that wait, and the heartbeat if it is due."""
         self._flushed = time.monotonic()
-        while self._waiting:
-            self.client.log_batch(self.run_id, metrics=self._waiting[:BATCH])
-            del self._waiting[:BATCH]
+        while self._waiting or self._tags:
+            size = BATCH - len(self._tags)
+            self.client.log_batch(self.run_id, metrics=self._waiting[:size], tags=self._tags)
+            del self._waiting[:size]
+            self._tags = []
         if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
             self._beaten = time.monotonic()
             self.client.set_tag(self.run_id, HEARTBEAT, heartbeat())

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from auxgrad.config.setting import Setting
+from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.runs import ReportedRun, RunSet
 from auxgrad.reports.statistics import Difference, Estimate, holm, p_value
 
@@ -33,33 +34,33 @@ class Row:
 
     @cached_property
     def converged(self) -> list[ReportedRun]:
-        """Runs with a finite test loss."""
+        """Runs with a finite value and test loss."""
         return [run for run in self.runs if not run.diverged]
 
     @property
-    def losses(self) -> list[float]:
-        """The finite test losses, by seed."""
-        return [run.loss for run in self.converged if run.loss is not None]
+    def values(self) -> list[float]:
+        """The metric of the runs that converged, by seed."""
+        return [run.value for run in self.converged if run.value is not None]
 
     @property
     def diverged(self) -> int:
-        """How many runs ended with a test loss that is not a finite number."""
+        """How many runs ended with a value or a test loss that is not a finite number."""
         return len(self.runs) - len(self.converged)
 
     @cached_property
     def estimate(self) -> Estimate | None:
-        """The estimate of the mean test loss, None without any finite one."""
-        return Estimate.of(self.losses) if self.converged else None
+        """The estimate of the mean value, None without any finite one."""
+        return Estimate.of(self.values) if self.converged else None
 
     @cached_property
-    def best_val_loss(self) -> float:
-        """The mean of the lowest validation losses; NaN unless all runs have one."""
-        values = [run.best_val_loss for run in self.converged]
+    def best_val(self) -> float:
+        """The mean of the metric on the validation set, at the best epochs; NaN unless all have it."""
+        values = [run.best_val for run in self.converged]
         return float(np.mean(np.array(values, np.float64))) if values else math.nan
 
 
-def table(found: RunSet) -> list[Row]:
-    """Return one row for each setting; the best of each mode is marked, see `selection`.
+def table(found: RunSet, metric: Metric = LOSS) -> list[Row]:
+    """Return one row for each setting; the best of each mode is marked, see `by_validation`.
 
     A seed is missing from a setting if any other has it; SingleTask counts like the rest.
     """
@@ -75,39 +76,38 @@ def table(found: RunSet) -> list[Row]:
         known = all(run.seed is not None for run in own)
         missing = sorted(seeds - {run.seed for run in own}) if known else []
         rows.append(Row(setting, tuple(own), tuple(unfinished.get(setting, [])), tuple(missing), False))
-    by = selection(rows)
+    validated = by_validation(rows)
     by_mode: dict[str, list[Row]] = {}
     for row in rows:
         by_mode.setdefault(row.setting.mode, []).append(row)
-    best = {_best(own, by) for own in by_mode.values()}
+    best = {_best(own, metric, validated) for own in by_mode.values()}
     return [replace(row, best=row.setting in best) for row in rows]
 
 
-def selection(rows: Sequence[Row]) -> str:
-    """Return what the best setting of a mode is chosen by: best_val_loss if all have it, or test_loss.
+def by_validation(rows: Sequence[Row]) -> bool:
+    """Return whether the best setting of a mode is chosen on the validation set: if all runs allow it.
 
-    Chosen by the test loss the best one would look better than it is.
+    Chosen on the test set the best one would look better than it is.
     """
-    runs = [run for row in rows for run in row.converged]
-    return "best_val_loss" if all(run.best_val_loss is not None for run in runs) else "test_loss"
+    return all(run.best_val is not None for row in rows for run in row.converged)
 
 
-def best_of_families(rows: Sequence[Row]) -> list[Setting]:
+def best_of_families(rows: Sequence[Row], metric: Metric = LOSS) -> list[Setting]:
     """Return the best lam of each mode, alpha and overall."""
-    by = selection(rows)
+    validated = by_validation(rows)
     families: dict[tuple[str, bool, float], list[Row]] = {}
     for row in rows:
         families.setdefault(row.setting.family, []).append(row)
-    best = [_best(own, by) for own in families.values()]
+    best = [_best(own, metric, validated) for own in families.values()]
     return [setting for setting in best if setting]
 
 
-def _best(rows: Iterable[Row], by: str) -> Setting | None:
+def _best(rows: Iterable[Row], metric: Metric, validated: bool) -> Setting | None:
     candidates = [row for row in rows if row.converged and not row.diverged]
 
     def score(row: Row) -> float:
         assert row.estimate is not None
-        return row.best_val_loss if by == "best_val_loss" else row.estimate.mean
+        return metric.cost(row.best_val if validated else row.estimate.mean)
 
     return min(candidates, key=score).setting if candidates else None
 
@@ -138,7 +138,7 @@ def compare(rows: Sequence[Row], published: Mapping[Setting, Estimate]) -> list[
 
 @dataclass(frozen=True)
 class Test:
-    """A permutation test of two settings' mean test losses; `p_holm` is corrected for all tests."""
+    """A permutation test of two settings' means; `p_holm` is corrected for all tests."""
 
     a: Setting
     b: Setting
@@ -166,7 +166,7 @@ def significance(rows: Sequence[Row]) -> list[Test]:
             x, y = [of_a[seed] for seed in common], [of_b[seed] for seed in common]
             difference = Difference.paired(x, y)
         else:
-            x, y = a.losses, b.losses
+            x, y = a.values, b.values
             difference = Difference.unpaired(Estimate.of(x), Estimate.of(y))
         sizes = len(x), len(y)
         tests.append((a.setting, b.setting, paired, sizes, difference, p_value(x, y, paired)))
@@ -175,8 +175,8 @@ def significance(rows: Sequence[Row]) -> list[Test]:
 
 
 def _by_seed(row: Row) -> dict[int, float]:
-    pairs = ((run.seed, run.loss) for run in row.converged)
-    return {seed: loss for seed, loss in pairs if seed is not None and loss is not None}
+    pairs = ((run.seed, run.value) for run in row.converged)
+    return {seed: value for seed, value in pairs if seed is not None and value is not None}
 
 
 def holes(rows: Sequence[Row]) -> list[Setting]:
@@ -187,5 +187,5 @@ def holes(rows: Sequence[Row]) -> list[Setting]:
         own = [setting for setting in there if setting.mode == mode]
         families = {setting.family for setting in own}
         lams = {setting.lam for setting in own}
-        found += [Setting(*family, lam) for family in families for lam in lams]
+        found += [Setting(*family, lam, own[0].uses) for family in families for lam in lams]
     return sorted((setting for setting in found if setting not in there), key=lambda s: s.order)

@@ -12,39 +12,46 @@ from typing import NoReturn, TypeVar
 from auxgrad.config.setting import Setting
 from auxgrad.config.values import format_value
 from auxgrad.errors import ReportError
+from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.runs import ReportedRun, Study
 from auxgrad.reports.statistics import Estimate
 
 T = TypeVar("T")
 
-# The first six of COLUMNS, and PUBLISHED_COLUMNS, are in the order of the published files.
-REQUIRED = ("mode", "overall", "alpha", "lam", "loss")
-COLUMNS = (
-    "run",
-    *REQUIRED,
-    "seed",
-    "data",
-    "epochs",
-    "seconds",
-    "run_id",
-    "best_val_loss",
-    "changes",
-    "problem",
-)
+KNOBS = ("mode", "overall", "alpha", "lam")
+STUDY = ("changes", "problem")
+FURTHER = ("seed", "data", "epochs", "seconds", "run_id")
 PUBLISHED = Path(__file__).parent / "published"
-PUBLISHED_COLUMNS = ("mode", "overall", "alpha", "lam", "test_loss_mean", "test_loss_std", "runs")
 
 
-def write_runs(file: Path, runs: Sequence[ReportedRun]) -> None:
-    """Write one row for each finished run, with the columns `COLUMNS`; unknown values are left empty."""
+def required(metric: Metric) -> tuple[str, ...]:
+    """Return the columns that a file of runs must have."""
+    others = ("run", *KNOBS, *FURTHER, *STUDY, "loss")
+    return *KNOBS, metric.name if metric.rest in others and not metric.is_loss else metric.rest
+
+
+def columns(metric: Metric) -> tuple[str, ...]:
+    """Return the columns of runs.csv; the first six are in the order of the published files."""
+    of_loss = () if metric.is_loss else ("loss",)
+    return "run", *required(metric), *FURTHER, metric.validation, *STUDY, *of_loss
+
+
+def published_columns(metric: Metric) -> tuple[str, ...]:
+    """Return the columns of published means, in the order of the published files."""
+    return *KNOBS, f"{metric.name}_mean", f"{metric.name}_std", "runs"
+
+
+def write_runs(file: Path, runs: Sequence[ReportedRun], metric: Metric = LOSS) -> None:
+    """Write one row for each finished run, with the `columns`; unknown values are left empty."""
     with file.open("w", newline="") as out:
         table = csv.writer(out)
-        table.writerow(COLUMNS)
+        table.writerow(columns(metric))
         for number, run in enumerate(runs):
             knobs = run.setting
-            values = (number, knobs.mode, knobs.overall, knobs.alpha, knobs.lam, run.loss)
-            rest = (run.seed, run.study.data, run.epochs, run.seconds, run.run_id, run.best_val_loss)
-            row = [*values, *rest, run.study.changes, run.study.problem]
+            values = (number, knobs.mode, knobs.overall, knobs.alpha, knobs.lam, run.value)
+            rest = (run.seed, run.study.data, run.epochs, run.seconds, run.run_id, run.best_val)
+            study = run.study.changes, run.study.problem
+            row = [*values, *rest, *study, *(() if metric.is_loss else (run.loss,))]
             table.writerow(["" if value is None else _text(value) for value in row])
 
 
@@ -52,24 +59,26 @@ def _text(value: object) -> str:
     return repr(value) if isinstance(value, float) and not value.is_integer() else format_value(value)
 
 
-def read_runs(file: Path) -> list[ReportedRun]:
-    """Return what `write_runs` wrote, or a file from elsewhere with at least the columns `REQUIRED`.
+def read_runs(file: Path, metric: Metric = LOSS) -> list[ReportedRun]:
+    """Return what `write_runs` wrote, or a file from elsewhere with at least the `required` columns.
 
     Raises ReportError, with the line, for a column or a value that is missing, wrong or there twice.
     """
     runs: list[ReportedRun] = []
     lines: dict[tuple[object, ...], int] = {}
-    for number, row in rows_of(file, REQUIRED):
+    needed = required(metric)
+    for number, row in rows_of(file, needed):
         cell = Cells(file, number, row)
         run = ReportedRun(
             setting=cell.setting(),
-            loss=cell.number("loss"),
+            value=cell.number(needed[-1]),
+            loss=cell.optional("loss", float),
             seed=cell.optional("seed", int),
             study=Study.named(*(row.get(key) or "" for key in ("problem", "data", "changes"))),
             epochs=cell.optional("epochs", float),
             seconds=cell.optional("seconds", float),
             run_id=row.get("run_id") or "",
-            best_val_loss=cell.optional("best_val_loss", float),
+            best_val=cell.optional(metric.validation, float),
         )
         if run.seed is not None:
             first = lines.setdefault((run.setting, run.seed, run.study), number)
@@ -79,44 +88,49 @@ def read_runs(file: Path) -> list[ReportedRun]:
     return runs
 
 
-def read_published(name: str) -> dict[Setting, Estimate]:
+def read_published(name: str, metric: Metric = LOSS) -> dict[Setting, Estimate]:
     """Return means, standard deviations and numbers of runs of settings.
 
     Args:
         name: one of the files that come with the package (`figure7`), or a path to a CSV file with the
             columns of `table.csv` or of `runs.csv`, which is averaged.
+        metric: what they are means of.
 
     Raises:
         ReportError: there is no such file, or a column or a value is missing or wrong.
     """
     file = PUBLISHED / f"{name}.csv"
+    if file.is_file() and not metric.is_loss:
+        raise ReportError(f"--compare={name}: has means of test_loss only, none of {metric.name}")
     if not file.is_file():
         file = Path(name).expanduser()
         if not file.is_file():
             ours = ", ".join(sorted(each.stem for each in PUBLISHED.glob("*.csv")))
             raise ReportError(f"--compare={name}: no such file; must be a CSV file, or one of {ours}")
-    if "loss" in _header(file):
-        losses: dict[Setting, list[float]] = {}
-        runs = read_runs(file)
+    if required(metric)[-1] in _header(file):
+        values: dict[Setting, list[float]] = {}
+        runs = read_runs(file, metric)
         if len(titles := sorted({run.study.title for run in runs})) > 1:
             raise ReportError(f"--compare={name}: has runs of {', '.join(titles)}; must be of one study")
         for run in runs:
-            if run.loss is not None and not run.diverged:
-                losses.setdefault(run.setting, []).append(run.loss)
-        return {setting: Estimate.of(own) for setting, own in losses.items()}
+            if run.value is not None and not run.diverged:
+                values.setdefault(run.setting, []).append(run.value)
+        return {setting: Estimate.of(own) for setting, own in values.items()}
+    needed = published_columns(metric)
+    mean, deviation = needed[-3:-1]
     published: dict[Setting, Estimate] = {}
-    for line, row in rows_of(file, PUBLISHED_COLUMNS):
+    for line, row in rows_of(file, needed):
         cell = Cells(file, line, row)
         setting = cell.setting()
         if setting in published:
             cell.fail("lam", f"of {setting.name} is there twice")
-        if not row["test_loss_mean"]:
+        if not row[mean]:
             continue  # A setting without finished runs, in a table of ours.
         n = cell.optional("runs", int) or 0
-        std = math.nan if n == 1 else cell.number("test_loss_std", least=0)
+        std = math.nan if n == 1 else cell.number(deviation, least=0)
         if n < 1:
             cell.fail("runs", "must be a whole number >= 1")
-        published[setting] = Estimate(cell.number("test_loss_mean"), std, n)
+        published[setting] = Estimate(cell.number(mean), std, n)
     return published
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from auxgrad.config.setting import KNOBS, Setting
 from auxgrad.config.values import format_value
-from auxgrad.reports.analysis import Comparison, Row, Test, holes, selection
-from auxgrad.reports.csv_files import PUBLISHED_COLUMNS
+from auxgrad.reports.analysis import Comparison, Row, Test, by_validation, holes
+from auxgrad.reports.csv_files import published_columns
+from auxgrad.reports.metric import Metric
 from auxgrad.reports.runs import ReportedRun, RunSet
 from auxgrad.reports.statistics import Estimate
 
@@ -59,9 +60,10 @@ def note(row: Row) -> str:
     return ", ".join(words)
 
 
-def table_csv(file: Path, rows: Sequence[Row]) -> None:
+def table_csv(file: Path, rows: Sequence[Row], metric: Metric) -> None:
     """Write the table, first the columns of the published files: `--compare` reads a table too."""
-    columns = (*PUBLISHED_COLUMNS, "low", "high", "best_val_loss_mean", "best", "diverged", "note")
+    columns = (*published_columns(metric), "low", "high", f"{metric.validation}_mean")
+    columns += ("best", "diverged", "note")
     write_csv(file, columns, ([*_knobs(row.setting), *_numbers(row), note(row)] for row in rows))
 
 
@@ -74,16 +76,16 @@ def _numbers(row: Row) -> list[object]:
     means: list[object] = [None, None, 0, None, None]
     if estimate:
         means = [estimate.mean, estimate.std, estimate.n, estimate.low, estimate.high]
-    return [*means, row.best_val_loss, row.best, row.diverged]
+    return [*means, row.best_val, row.best, row.diverged]
 
 
-def table_md(rows: Sequence[Row]) -> str:
+def table_md(rows: Sequence[Row], metric: Metric) -> str:
     """Return the table for a reader; knobs that a mode does not use are dashes."""
     lowest: dict[str, float] = {}
     for row in rows:
         if row.estimate:
             mode = row.setting.mode
-            lowest[mode] = min(lowest.get(mode, math.inf), row.estimate.mean)
+            lowest[mode] = min(lowest.get(mode, math.inf), metric.cost(row.estimate.mean))
     lines = []
     for row in rows:
         used = row.setting.used
@@ -91,22 +93,23 @@ def table_md(rows: Sequence[Row]) -> str:
         figures = [NOTHING] * 3
         if estimate := row.estimate:
             mean = number(estimate.mean)
-            mean = f"**{mean}**" if estimate.mean == lowest[row.setting.mode] else mean
+            mean = f"**{mean}**" if metric.cost(estimate.mean) == lowest[row.setting.mode] else mean
             figures = [mean, number(estimate.std), interval(estimate.low, estimate.high)]
-        figures += [str(len(row.converged)), number(row.best_val_loss), "best" if row.best else ""]
+        figures += [str(len(row.converged)), number(row.best_val), "best" if row.best else ""]
         lines.append([row.setting.mode, *knobs, *figures, note(row)])
-    columns = ["mode", "overall", "alpha", "lam", "test loss", "std", "95 % interval", "runs"]
-    columns += ["validation loss", "", "note"]
-    by = {
-        "best_val_loss": "by its mean best validation loss, so that the choice does not flatter its "
-        "test loss",
-        "test_loss": "by its mean test loss, since not all runs have a validation loss",
-    }[selection(rows)]
+    columns = ["mode", "overall", "alpha", "lam", metric.title, "std", "95 % interval", "runs"]
+    columns += [f"validation {metric.rest}", "", "note"]
+    if by_validation(rows):
+        by = (
+            f"mean best validation {metric.rest}, so that the choice does not flatter its {metric.title}"
+        )
+    else:
+        by = f"mean {metric.title}, since not all runs have a validation {metric.rest}"
     return (
         markdown(columns, lines)
-        + "\nTest loss: mean over runs with different seeds; std: their standard deviation (n − 1); "
-        + "interval of the mean by Student's t. The best setting of a mode is chosen "
-        + f"{by}; its lowest test loss is bold.\n"
+        + f"\n{metric.heading}: mean over runs with different seeds; std: their standard deviation "
+        + "(n − 1); interval of the mean by Student's t. The best setting of a mode is chosen "
+        + f"by its {by}; its {metric.best} {metric.title} is bold.\n"
     )
 
 
@@ -132,7 +135,7 @@ def _difference(test: Test) -> tuple[float, float, float]:
     return test.difference.mean, test.difference.low, test.difference.high
 
 
-def significance_md(tests: Sequence[Test]) -> str:
+def significance_md(tests: Sequence[Test], metric: Metric) -> str:
     """Return the tests for a reader; in words if there are none."""
     if not tests:
         return "Nothing to test: it takes two modes with two finished runs each.\n"
@@ -149,8 +152,9 @@ def significance_md(tests: Sequence[Test]) -> str:
     ]
     columns = ("a", "b", "a − b", "95 % interval", "test", "p", "p (Holm)", "p (Holm) < 0.05")
     words = (
-        "\nPermutation tests of the mean test loss, two-sided, between the best settings of the modes, "
-        f"corrected for {len(tests)} by Holm's method; the intervals are Student's and not corrected.\n"
+        f"\nPermutation tests of the mean {metric.title}, two-sided, between the best settings of the "
+        f"modes, corrected for {len(tests)} by Holm's method; the intervals are Student's and not "
+        "corrected.\n"
     )
     smallest = min(test.sizes[0] for test in tests)
     if any(test.paired for test in tests) and 2.0 ** (1 - smallest) * len(tests) > 0.05:
@@ -179,7 +183,9 @@ def comparison_csv(file: Path, comparisons: Sequence[Comparison]) -> None:
     )
 
 
-def comparison_md(comparisons: Sequence[Comparison], name: str, only: Sequence[str]) -> str:
+def comparison_md(
+    comparisons: Sequence[Comparison], name: str, only: Sequence[str], metric: Metric
+) -> str:
     """Return the comparison for a reader; `only`: sentences on settings that one side lacks."""
 
     def mean(estimate: Estimate) -> str:
@@ -196,7 +202,7 @@ def comparison_md(comparisons: Sequence[Comparison], name: str, only: Sequence[s
     ]
     columns = ("setting", "here", name, "difference", "standard error", "95 % interval", "agree")
     words = (
-        f"\n{agreement(comparisons)} Test loss as mean ± standard deviation (runs); "
+        f"\n{agreement(comparisons)} {metric.heading} as mean ± standard deviation (runs); "
         "interval of the difference by Welch's t. Of settings that do agree one in twenty is expected "
         "outside.\n"
     )

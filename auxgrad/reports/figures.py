@@ -1,141 +1,128 @@
-"""The figures of a report. A mode has the same colour, marker and dashes in all of them."""
+"""The figures of a report."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auxgrad.config.setting import BASELINES, Setting
+from auxgrad.config.setting import Setting
 from auxgrad.config.values import format_value
 from auxgrad.reports.analysis import Comparison, Row
+from auxgrad.reports.metric import Metric
 from auxgrad.reports.statistics import Estimate, MeanCurve
+from auxgrad.reports.styles import Looks, finish, new_figure, rc
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; markers and dashes are for print
-# without colours.
-STYLES: dict[str, dict[str, Any]] = {
-    "SingleTask": {"color": "#000000", "marker": "", "linestyle": "-"},
-    "Multitask": {"color": "#D55E00", "marker": "s", "linestyle": (0, (5, 2))},
-    "Projection": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
-    "UnweightedCosine": {"color": "#009E73", "marker": "^", "linestyle": (0, (1, 1.5))},
-    "WeightedCosine": {"color": "#CC79A7", "marker": "D", "linestyle": (0, (3, 1.5, 1, 1.5))},
-    "Orthogonal": {"color": "#E69F00", "marker": "v", "linestyle": (0, (8, 2, 1, 2))},
-}
-# For modes of other origin.
-FURTHER = ("#56B4E9", "#6F4E37", "#7F7F7F", "#9ACD32")
 DASHED = (0, (3, 1))
 BAND = 0.18  # Opacity.
 MARGIN = 0.05  # Between data and frame, as a part of the data's range.
-RC = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 5,
-    "savefig.dpi": 150,
-    "svg.hashsalt": "auxgrad",  # Or equal figures would differ.
-}
-FAR, NEAR = 1.3, 1.1  # Times the lowest mean.
-LOSS = "test loss (cross-entropy, nats)"
+FAR, NEAR = 0.3, 0.1  # Parts of the best mean.
+BASELINE: dict[str, Any] = {"color": "0.5", "linewidth": 1}
 
 Family = tuple[str, bool, float]
+Curves = Mapping[Setting, Mapping[str, MeanCurve]]
 
 
-def style(mode: str) -> dict[str, Any]:
-    """Return colour, marker and dashes of a mode."""
-    if mode in STYLES:
-        return STYLES[mode]
-    return {"color": FURTHER[sum(mode.encode()) % len(FURTHER)], "marker": "P", "linestyle": "--"}
+def over_lam(
+    rows: Sequence[Row], comparisons: Sequence[Comparison], title: str, metric: Metric, looks: Looks
+) -> Figure:
+    """Draw the mean over lam with 95 % bands: a column for each alpha, a row for each overall.
 
-
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure as PNG and SVG; equal figures are equal files."""
-    with _look():
-        figure.savefig(folder / f"{name}.png")
-        figure.set_layout_engine(None)  # It has done its work, which takes as long as the drawing.
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-
-
-def test_loss(rows: Sequence[Row], comparisons: Sequence[Comparison], title: str) -> Figure:
-    """Draw the mean test loss over lam with 95 % bands: a column for each alpha, a row for each overall.
-
-    Multitask, which has neither, and SingleTask as a level line are in all of them. Published means are
-    hollow, with 95 % bars. Where the losses lie far apart, each row is drawn again around the lowest.
+    Modes that do not use one of the two are in all of its columns or rows; modes without lam are level
+    lines. Published means are hollow, with 95 % bars. Where the means lie far apart, each row is drawn
+    again around the best.
     """
     known = [row for row in rows if row.estimate is not None]
-    censoring = {row.setting.family for row in known if row.setting.mode not in BASELINES}
-    alphas = sorted({alpha for _, _, alpha in censoring}, reverse=True) or [1.0]
-    overalls = sorted({overall for _, overall, _ in censoring}) or [False]
+    alphas = sorted({row.setting.alpha for row in known if "alpha" in row.setting.used}, reverse=True)
+    overalls = sorted({row.setting.overall for row in known if "overall" in row.setting.used})
     published = {comparison.setting: comparison.published for comparison in comparisons}
     estimates = [row.estimate for row in known if row.estimate]
-    lowest = min(estimate.mean for estimate in estimates)
-    zooms = [False, True] if max(estimate.mean for estimate in estimates) > FAR * lowest else [False]
-    lines = [(overall, zoom) for overall in overalls for zoom in zooms]
-    with _look():
-        figure = _figure((1.5 + 3.6 * len(alphas), 1.0 + 2.7 * len(lines)))
-        axes = figure.subplots(len(lines), len(alphas), squeeze=False, sharex=True, sharey="row")
+    limits = _around_the_best(estimates, published.values(), metric)
+    zooms = [False, True] if limits else [False]
+    lines = [(overall, zoom) for overall in overalls or [False] for zoom in zooms]
+    with rc():
+        figure = new_figure((1.5 + 3.6 * max(1, len(alphas)), 1.0 + 2.7 * len(lines)))
+        axes = figure.subplots(len(lines), max(1, len(alphas)), squeeze=False, sharex=True, sharey="row")
         for line, (overall, zoom) in zip(axes, lines, strict=True):
-            for axis, alpha in zip(line, alphas, strict=True):
-                _test_loss_panel(axis, known, published, overall, alpha)
-                what = f"alpha={format_value(alpha)}" if censoring else "no censoring"
-                axis.set_title(f"{what}{' overall=true' * overall}{', the lowest' * zoom}")
-            line[0].set_ylabel(LOSS)
+            for axis, alpha in zip(line, alphas or [1.0], strict=True):
+                shown = [row for row in known if _belongs(row.setting, alpha, overall)]
+                _panel_over_lam(axis, shown, published, looks)
+                words = [f"alpha={format_value(alpha)}"] * bool(alphas) + ["overall=true"] * overall
+                parts = [" ".join(words), f"the {metric.best}" * zoom]
+                axis.set_title(", ".join(part for part in parts if part))
+            line[0].set_ylabel(metric.axis)
             if zoom:
-                shown = [*estimates, *published.values()]
-                near = [estimate for estimate in shown if estimate.mean < NEAR * lowest]
-                ends = [end for estimate in near for end in (estimate.low, estimate.high, estimate.mean)]
-                line[0].set_ylim(0.995 * np.nanmin(ends), 1.005 * np.nanmax(ends))
+                line[0].set_ylim(limits)
         for axis in axes[-1]:
             axis.set_xlabel("lam, weight of the auxiliary direction (log scale)")
-        _finish(figure, axes.flat, title)
+        finish(figure, axes.flat, title)
     return figure
 
 
-def _test_loss_panel(
-    axis: Axes, rows: Sequence[Row], published: Mapping[Setting, Estimate], overall: bool, alpha: float
+def _belongs(setting: Setting, alpha: float, overall: bool) -> bool:
+    """Whether a setting is in the panel of this alpha and overall."""
+    return setting.used.get("alpha", alpha) == alpha and setting.used.get("overall", overall) == overall
+
+
+def _around_the_best(
+    estimates: Sequence[Estimate], published: Iterable[Estimate], metric: Metric
+) -> tuple[float, float] | None:
+    """Limits that show the means near the best one; None where all of them are near."""
+    best = min(metric.cost(estimate.mean) for estimate in estimates)
+
+    def is_within(part: float, estimate: Estimate) -> bool:
+        return metric.cost(estimate.mean) - best <= part * abs(best)
+
+    if best == 0 or all(is_within(FAR, estimate) for estimate in estimates):
+        return None  # Near zero nothing is near: there is no scale.
+    near = [estimate for estimate in (*estimates, *published) if is_within(NEAR, estimate)]
+    ends = [end for estimate in near for end in (estimate.low, estimate.high, estimate.mean)]
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    return low - 0.005 * abs(low), high + 0.005 * abs(high)
+
+
+def _panel_over_lam(
+    axis: Axes, rows: Sequence[Row], published: Mapping[Setting, Estimate], looks: Looks
 ) -> None:
-    lams = sorted({row.setting.lam for row in rows if row.setting.lam > 0}) or [1.0]
+    lams = sorted({row.setting.lam for row in rows if "lam" in row.setting.used}) or [1.0]
+    by_mode: dict[str, list[Row]] = {}
     for row in rows:
-        if row.setting.mode == "SingleTask":
-            _level(axis, row, published.get(row.setting), lams)
-    families: dict[Family, list[Row]] = {}
-    for row in rows:
-        if row.setting.lam > 0:
-            families.setdefault(row.setting.family, []).append(row)
-    for (mode, *knobs), own in families.items():
-        if mode == "Multitask" or knobs == [overall, alpha]:
-            _over_lam(axis, mode, own, published)
+        if "lam" in row.setting.used:
+            by_mode.setdefault(row.setting.mode, []).append(row)
+        else:
+            _level(axis, row, published.get(row.setting), looks[row.setting.mode])
+    for mode, own in by_mode.items():
+        _over_lam(axis, mode, own, published, looks[mode])
     axis.set_xscale("log")
     axis.set_xticks(lams, [format_value(lam) for lam in lams])
     axis.minorticks_off()
 
 
-def _level(axis: Axes, row: Row, published: Estimate | None, lams: Sequence[float]) -> None:
-    estimate, look = row.estimate, style("SingleTask")
+def _level(axis: Axes, row: Row, published: Estimate | None, look: Mapping[str, Any]) -> None:
+    estimate, mode = row.estimate, row.setting.mode
     assert estimate is not None
-    axis.axhline(estimate.mean, color=look["color"], label="SingleTask")
+    axis.axhline(estimate.mean, label=mode, **look)
     if estimate.n > 1:
         axis.axhspan(estimate.low, estimate.high, color=look["color"], alpha=BAND / 2, linewidth=0)
     if published:
         axis.axhline(
-            published.mean, color=look["color"], linestyle=(0, (1, 3)), label="SingleTask, published"
+            published.mean, color=look["color"], linestyle=(0, (1, 3)), label=f"{mode}, published"
         )
 
 
-def _over_lam(axis: Axes, mode: str, rows: list[Row], published: Mapping[Setting, Estimate]) -> None:
-    look = style(mode)
+def _over_lam(
+    axis: Axes,
+    mode: str,
+    rows: list[Row],
+    published: Mapping[Setting, Estimate],
+    look: Mapping[str, Any],
+) -> None:
     rows = sorted(rows, key=lambda row: row.setting.lam)
     estimates = [row.estimate for row in rows if row.estimate is not None]
     lams = [row.setting.lam for row in rows]
@@ -164,59 +151,70 @@ def _over_lam(axis: Axes, mode: str, rows: list[Row], published: Mapping[Setting
         )
 
 
-def losses(curves: Mapping[Setting, Mapping[str, MeanCurve]], title: str) -> Figure:
-    """Draw training and validation loss of each setting over training: mean and 95 % band over seeds.
+def over_training(
+    curves: Curves, title: str, looks: Looks, names: Mapping[str, str], label: str
+) -> Figure:
+    """Draw curves of each setting over training: mean and 95 % band over seeds.
 
-    A row for each mode, alpha and overall, a column for each lam; SingleTask's validation loss is in
-    all of them.
+    A row for each mode, alpha and overall, a column for each lam. The first curve of the setting that
+    uses no knob, SingleTask, is in all of them.
+
+    Args:
+        curves: of each setting, by the name of the metric.
+        title: above all.
+        looks: of each mode.
+        names: the names of the metrics to what they are called; the first one is solid, others dashed.
+        label: of the vertical axes.
     """
     from matplotlib.lines import Line2D
 
     families: dict[Family, list[Setting]] = {}
     for setting in sorted(curves, key=lambda setting: setting.order):
         families.setdefault(setting.family, []).append(setting)
-    lams = sorted({setting.lam for setting in curves if setting.lam > 0}) or [0.0]
-    with _look():
-        figure = _figure((2.2 + 1.9 * len(lams), 1.0 + 1.6 * len(families)))
+    lams = sorted({setting.lam for setting in curves if "lam" in setting.used}) or [0.0]
+    first, *others = names
+    baseline = next((own[0] for own in families.values() if not own[0].used), None)
+    behind = curves[baseline].get(first) if baseline else None
+    with rc():
+        figure = new_figure((2.2 + 1.9 * len(lams), 1.0 + 1.6 * len(families)))
         # Not shared: Matplotlib would compare each of the axes with all others, again and again.
         axes = figure.subplots(len(families), len(lams), squeeze=False)
-        baseline = next((curves[setting] for setting in curves if setting.mode == "SingleTask"), {})
-        for line, (family, own) in zip(axes, families.items(), strict=True):
-            by_lam = {setting.lam: setting for setting in own}
-            if family[0] == "SingleTask":
-                by_lam = {lams[0]: own[0]}
+        for line, own in zip(axes, families.values(), strict=True):
+            by_lam = {each.lam if "lam" in each.used else lams[0]: each for each in own}
             for axis, lam in zip(line, lams, strict=True):
-                if lam in by_lam:
-                    _losses_panel(axis, by_lam[lam], curves[by_lam[lam]], baseline)
+                shown = by_lam.get(lam)
+                if shown:
+                    if behind and shown != baseline:
+                        axis.plot(behind.steps, behind.mean, **BASELINE)
+                    _panel_over_training(axis, shown, curves[shown], names, looks)
                 else:
                     axis.set_axis_off()
-            line[0].set_ylabel("loss (nats)")
+            line[0].set_ylabel(label)
         _same_limits(axes.flat)
         for axis in axes[:-1].flat:
             axis.tick_params(labelbottom=False)
         for axis in axes[-1]:
             axis.set_xlabel("optimisation steps")
-        look: dict[str, dict[str, Any]] = {
-            "validation loss": {"color": "0"},
-            "training loss": {"color": "0", "linestyle": DASHED},
-        }
-        look["validation loss of SingleTask"] = {"color": "0.5", "linewidth": 1}
-        _finish(
-            figure, axes.flat, title, {label: Line2D([], [], **each) for label, each in look.items()}
-        )
+        handles: dict[str, dict[str, Any]] = {names[first]: {"color": "0"}}
+        handles |= {names[name]: {"color": "0", "linestyle": DASHED} for name in others}
+        if baseline and behind:
+            handles[f"{names[first]} of {baseline.mode}"] = BASELINE
+        legend = {words: Line2D([], [], **each) for words, each in handles.items()}
+        finish(figure, axes.flat, title, legend)
     return figure
 
 
-def _losses_panel(
-    axis: Axes, setting: Setting, curves: Mapping[str, MeanCurve], baseline: Mapping[str, MeanCurve]
+def _panel_over_training(
+    axis: Axes,
+    setting: Setting,
+    curves: Mapping[str, MeanCurve],
+    names: Iterable[str],
+    looks: Looks,
 ) -> None:
-    if "val_loss" in baseline and setting.mode != "SingleTask":
-        curve = baseline["val_loss"]
-        axis.plot(curve.steps, curve.mean, color="0.5", linewidth=1)
-    color = style(setting.mode)["color"]
-    for name, dashes in (("val_loss", "-"), ("train_loss", DASHED)):
+    for number, name in enumerate(names):
         if name in curves:
-            _curve(axis, curves[name], color=color, linestyle=dashes)
+            color = looks[setting.mode]["color"]
+            _curve(axis, curves[name], color=color, linestyle=DASHED if number else "-")
     axis.set_title(setting.name.replace(" alpha", "\nalpha"), fontsize=7)
     axis.tick_params(labelsize=7)
 
@@ -241,14 +239,14 @@ def _same_limits(axes: Iterable[Axes]) -> None:
         axis.set(xlim=ranges[0], ylim=ranges[1])
 
 
-def censoring(curves: Mapping[Setting, Mapping[str, MeanCurve]], title: str) -> Figure:
+def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
     """Draw the cosine of auxiliary and reference direction, and how often it is negative.
 
     Over training, at the best lam of each mode, alpha and overall: mean and 95 % band over seeds.
     """
     alphas = sorted({setting.alpha for setting in curves}, reverse=True)
-    with _look():
-        figure = _figure((1.5 + 3.6 * len(alphas), 5.4))
+    with rc():
+        figure = new_figure((1.5 + 3.6 * len(alphas), 5.4))
         axes = figure.subplots(2, len(alphas), squeeze=False, sharex=True, sharey="row")
         for column, alpha in zip(axes.T, alphas, strict=True):
             column[0].set_title(f"reference with alpha={format_value(alpha)}")
@@ -257,43 +255,15 @@ def censoring(curves: Mapping[Setting, Mapping[str, MeanCurve]], title: str) -> 
                 if setting.alpha == alpha:
                     for axis, name in zip(column, ("cosine/overall", "conflict/overall"), strict=True):
                         if name in curves[setting]:
-                            look = dict(style(setting.mode))
+                            look = looks[setting.mode]
                             _curve(axis, curves[setting][name], label=setting.name, **look)
             column[1].set_xlabel("optimisation steps")
         axes[0, 0].set_ylabel("cosine of auxiliary\nand reference direction")
         axes[1, 0].set_ylabel("share of steps in conflict\n(cosine < 0)")
-        _finish(figure, axes.flat, title)
+        finish(figure, axes.flat, title)
     return figure
 
 
 def _curve(axis: Axes, curve: MeanCurve, **look: Any) -> None:
     axis.plot(curve.steps, curve.mean, **look)
     axis.fill_between(curve.steps, curve.low, curve.high, color=look["color"], alpha=BAND, linewidth=0)
-
-
-def _look() -> AbstractContextManager[None]:
-    import matplotlib as mpl
-
-    return mpl.rc_context(RC)
-
-
-def _figure(size: tuple[float, float]) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=size, layout="constrained")
-
-
-def _finish(
-    figure: Figure, axes: Iterable[Axes], title: str, handles: Mapping[str, Any] | None = None
-) -> None:
-    """Add a title above and one legend below all data, made of the labels in the axes unless given."""
-    figure.suptitle(title, fontsize=10)
-    if handles is None:
-        handles = {
-            label: handle
-            for axis in axes
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-        }
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=4, frameon=False
-    )

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import auxgrad
 from auxgrad.config.setting import Setting
-from auxgrad.reports import analysis, documents
+from auxgrad.record.folders import file_name
+from auxgrad.reports import analysis, documents, styles
 from auxgrad.reports.analysis import Comparison, Row
 from auxgrad.reports.csv_files import write_runs
+from auxgrad.reports.metric import Metric
 from auxgrad.reports.runs import RunSet, Study
 from auxgrad.reports.statistics import Estimate, MeanCurve, epoch_means
 
 if TYPE_CHECKING:
     from auxgrad.record.store import Store
 
-LOSSES = ("train_loss", "val_loss")
+LOSSES = {"val_loss": "validation loss", "train_loss": "training loss"}
 CENSORING = ("cosine/overall", "conflict/overall")
 
 Curves = Mapping[Setting, Mapping[str, MeanCurve]]
@@ -36,6 +38,7 @@ class Published:
 class Report:
     """All that is said of one study, but for its curves."""
 
+    metric: Metric
     study: Study
     found: RunSet
     rows: Sequence[Row]
@@ -45,17 +48,19 @@ class Report:
     coverage: Sequence[str]
 
     @staticmethod
-    def of(found: RunSet, study: Study, published: Published) -> Report:
+    def of(found: RunSet, study: Study, published: Published, metric: Metric) -> Report:
         """Compute the report of one of the studies of the runs."""
         part = found.of_study(study)
-        rows = analysis.table(part)
+        labels = {run.loss_label for run in part.runs if run.loss_label}
+        metric = replace(metric, loss_label=labels.pop() if len(labels) == 1 else "")
+        rows = analysis.table(part, metric)
         comparisons = analysis.compare(rows, published.estimates)
         tests, coverage = analysis.significance(rows), documents.coverage(part, rows)
-        return Report(study, part, rows, tests, comparisons, published, coverage)
+        return Report(metric, study, part, rows, tests, comparisons, published, coverage)
 
     @property
-    def has_losses(self) -> bool:
-        """Whether any run ended with a finite test loss."""
+    def has_values(self) -> bool:
+        """Whether any run ended with a finite value."""
         return any(row.estimate for row in self.rows)
 
     @property
@@ -71,18 +76,23 @@ class Report:
 
     def write(self, folder: Path, curves: Curves) -> None:
         """Fill the folder, which exists."""
-        write_runs(folder / "runs.csv", self.found.finished)
-        documents.table_csv(folder / "table.csv", self.rows)
+        metric = self.metric
+        write_runs(folder / "runs.csv", self.found.finished, metric)
+        documents.table_csv(folder / "table.csv", self.rows, metric)
         documents.significance_csv(folder / "significance.csv", self.tests)
-        text = documents.table_md(self.rows)
+        text = documents.table_md(self.rows, metric)
         (folder / "table.md").write_text(text)
-        parts = [f"# Test loss, {self.study.title}", f"auxgrad {auxgrad.__version__}, {self.size}."]
-        parts += [text, "![Test loss over lam](test_loss.png)"]
+        parts = [
+            f"# {metric.heading}, {self.study.title}",
+            f"auxgrad {auxgrad.__version__}, {self.size}.",
+        ]
+        parts += [text, f"![{metric.heading} over lam]({file_name(metric.name)}.png)"]
         if name := self.published.name:
             documents.comparison_csv(folder / "comparison.csv", self.comparisons)
-            compared = documents.comparison_md(self.comparisons, name, self._only_on_one_side())
+            alone = self._only_on_one_side()
+            compared = documents.comparison_md(self.comparisons, name, alone, metric)
             parts += [f"## Compared with {name}", compared]
-        parts += ["## Are the differences real?", documents.significance_md(self.tests)]
+        parts += ["## Are the differences real?", documents.significance_md(self.tests, metric)]
         parts += ["## What is missing", "\n".join(f"* {line}" for line in self.coverage) or "Nothing."]
         parts += self._draw(folder, curves)
         (folder / "report.md").write_text("\n\n".join(part.strip("\n") for part in parts) + "\n")
@@ -104,26 +114,34 @@ class Report:
         numbers = {len(row.converged) for row in self.rows if row.converged}
         seeds = " to ".join(str(n) for n in sorted({min(numbers), max(numbers)}))
         title = f"{self.study.title}; mean and 95 % band over {seeds} run{'s' * (max(numbers) > 1)}"
-        drawn = {"test_loss": figures.test_loss(self.rows, self.comparisons, title)}
+        metric, looks = self.metric, styles.looks(row.setting.mode for row in self.rows)
+        means = figures.over_lam(self.rows, self.comparisons, title, metric, looks)
+        drawn = {file_name(metric.name): means}
         parts = []
         if any(name in each for each in curves.values() for name in LOSSES):
-            drawn["losses"] = figures.losses(curves, title)
+            drawn["losses"] = figures.over_training(curves, title, looks, LOSSES, metric.loss_axis)
             parts += [
                 "## Loss curves",
                 "As far as every run of the setting went; training loss: epoch means.",
             ]
             parts += ["![Loss curves of every setting](losses.png)"]
+        own = {setting: each for setting, each in curves.items() if metric.curve in each}
+        if own and not metric.is_loss:
+            name, words = file_name(metric.curve), f"validation {metric.rest}"
+            drawn[name] = figures.over_training(own, title, looks, {metric.curve: words}, words)
+            parts += [f"## Validation {metric.rest}", "As far as every run of the setting went."]
+            parts += [f"![Validation {metric.rest} of every setting]({name}.png)"]
         if censoring := self._best_censoring(curves):
-            drawn["censoring"] = figures.censoring(censoring, title)
+            drawn["censoring"] = figures.censoring(censoring, title, looks)
             parts += ["## Cosine and conflict", "At the best lam of each mode, alpha and overall."]
             parts += ["![Cosine and share of steps in conflict](censoring.png)"]
         for name, figure in drawn.items():
-            figures.save(figure, folder, name)
+            styles.save(figure, folder, name)
         return parts or ["No curves: they are in the tracking store only."]
 
     def _best_censoring(self, curves: Curves) -> Curves:
         """The curves of the best lam of each family."""
-        best = analysis.best_of_families(self.rows)
+        best = analysis.best_of_families(self.rows, self.metric)
         return {
             setting: curves[setting]
             for setting in best
@@ -131,10 +149,11 @@ class Report:
         }
 
 
-def read_curves(store: Store, rows: Sequence[Row]) -> Curves:
+def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:
     """Return the mean curves of all settings, but none that some run of the setting has not recorded."""
     run_ids = [run.run_id for row in rows for run in row.converged]
-    read = {name: store.histories(run_ids, name) for name in (*LOSSES, *CENSORING)}
+    names = dict.fromkeys((*LOSSES, *CENSORING, metric.curve))
+    read = {name: store.histories(run_ids, name) for name in names}
     ends = read["val_loss"]
     read["train_loss"] = {
         run_id: epoch_means(curve, ends[run_id])

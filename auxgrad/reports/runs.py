@@ -14,13 +14,13 @@ from auxgrad.config.overrides import OPTIONS
 from auxgrad.config.setting import RUN_KEYS, Setting
 from auxgrad.config.values import format_value, parse_scalar
 from auxgrad.errors import ReportError
+from auxgrad.reports.metric import LOSS, Metric
 
 if TYPE_CHECKING:
     from auxgrad.record.stored import StoredRun
 
 UNKNOWN = "unknown"
 FINISHED = "FINISHED"
-WITHOUT_LOSS = "without a test loss"  # The status of a run that ended well but was never tested.
 LARGEST = 1e308  # MLflow stores infinity as the largest finite number.
 
 
@@ -67,33 +67,40 @@ class ReportedRun:
         setting: what is averaged over seeds.
         seed: None if it is not known.
         study: runs of different studies are never compared.
-        status: FINISHED if there is a test loss, else the status of the latest attempt.
-        loss: the test loss, None unless finished.
-        epochs, seconds, best_val_loss: None if not known.
+        status: FINISHED if there is a value, else the status of the latest attempt.
+        value: the metric that the report is about, None unless finished.
+        loss: the test loss.
+        epochs, seconds, best_val: None if not known; the last is of the metric.
         run_id: in MLflow, empty if not known.
         rule: the version of the mode's rule, empty if not known.
+        maximize: whether the run recorded that higher is better, None if it says nothing.
+        loss_label: what the loss is, and its unit, empty if not known.
     """
 
     setting: Setting
     seed: int | None
     study: Study
     status: str = FINISHED
+    value: float | None = None
     loss: float | None = None
     epochs: float | None = None
     seconds: float | None = None
     run_id: str = ""
-    best_val_loss: float | None = None
+    best_val: float | None = None
     rule: str = ""
+    maximize: bool | None = None
+    loss_label: str = ""
 
     @property
     def is_finished(self) -> bool:
-        """Whether there is a test loss."""
-        return self.loss is not None
+        """Whether there is a value."""
+        return self.value is not None
 
     @property
     def diverged(self) -> bool:
-        """Whether the test loss is not a finite number."""
-        return self.loss is not None and not abs(self.loss) <= LARGEST
+        """Whether the value or the test loss is not a finite number."""
+        numbers = (self.value, self.loss) if self.is_finished else ()
+        return any(number is not None and not abs(number) <= LARGEST for number in numbers)
 
 
 @dataclass
@@ -105,7 +112,7 @@ class RunSet:
 
     @property
     def finished(self) -> list[ReportedRun]:
-        """The runs with a test loss."""
+        """The runs with a value."""
         return [run for run in self.runs if run.is_finished]
 
     @property
@@ -125,7 +132,7 @@ class RunSet:
 Filters = Mapping[str, Sequence[str]]
 
 
-def from_store(stored: Sequence[StoredRun], filters: Filters) -> RunSet:
+def from_store(stored: Sequence[StoredRun], filters: Filters, metric: Metric = LOSS) -> RunSet:
     """Return the runs of an experiment that have one of the values of every filter, each once.
 
     Of the attempts at a run the newest finished one counts, else the newest. Of studies with the same
@@ -136,12 +143,13 @@ def from_store(stored: Sequence[StoredRun], filters: Filters) -> RunSet:
     Args:
         stored: newest first.
         filters: values by key, as `check_filters` allows them.
+        metric: what the report is about.
 
     Raises:
         ReportError: no run has a value of a filter, or all of them together; a parameter is no number.
     """
     there = [run for run in stored if _can_be_read(run)]
-    runs = _read(_select(there, filters) if there else [])
+    runs = _read(_select(there, filters) if there else [], metric)
     # Finished ones first: an attempt to repeat a finished run may have failed.
     runs.sort(key=lambda run: not run.is_finished)
     newest: dict[str, Study] = {}
@@ -188,7 +196,7 @@ def _order(run: ReportedRun) -> tuple[object, ...]:
     return run.study.title, run.setting.order, run.seed
 
 
-def _read(stored: Iterable[StoredRun]) -> list[ReportedRun]:
+def _read(stored: Iterable[StoredRun], metric: Metric) -> list[ReportedRun]:
     studies: dict[str, Study] = {}
     runs = []
     for run in stored:
@@ -200,13 +208,15 @@ def _read(stored: Iterable[StoredRun]) -> list[ReportedRun]:
             rule = " ".join(identity.rule.values())
             setting, seed, key = identity.setting, identity.seed, identity.study_key
             study = studies.get(key) or studies.setdefault(key, Study.of(identity))
-        status, loss, metrics = run.status, run.metrics.get("test_loss"), run.metrics
+        status, metrics = run.status, run.metrics
+        value, loss = metrics.get(metric.name), metrics.get(LOSS.name)
         if status != FINISHED:
-            loss = None
-        elif loss is None:
-            status = WITHOUT_LOSS
-        means = metrics.get("epochs"), metrics.get("seconds"), run.run_id, metrics.get("best_val_loss")
-        runs.append(ReportedRun(setting, seed, study, status, loss, *means, rule))
+            value = loss = None
+        elif value is None:
+            status = f"without a {metric.title}"  # Ended well, but was never tested.
+        means = metrics.get("epochs"), metrics.get("seconds"), run.run_id, metrics.get(metric.validation)
+        words = rule, run.maximize(metric.rest), run.loss_label
+        runs.append(ReportedRun(setting, seed, study, status, value, loss, *means, *words))
     return runs
 
 

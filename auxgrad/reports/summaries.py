@@ -14,7 +14,7 @@ import numpy as np
 from auxgrad.config.identity import Identity
 from auxgrad.record.opening import open_sibling
 from auxgrad.record.store import SETTINGS
-from auxgrad.record.stored import SETTING_KEY
+from auxgrad.record.stored import METRICS, SETTING_KEY
 from auxgrad.reports.statistics import Estimate, MeanCurve
 
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ def write(store: Store, settings: Mapping[str, Identity], say: Callable[[str], N
     curves = _mean_curves(store, changed)
     for key, runs in changed.items():
         tags = {SETTING_KEY: key, SUMMARY_OF: digests[key]}
+        if METRICS in runs[0].tags:
+            tags[METRICS] = runs[0].tags[METRICS]
         _write_one(target, settings[key], runs, curves[key], tags)
         target.delete([summary.run_id for summary in there.get(key, [])])
+    target.show(name.removeprefix("test_") for name in _metrics(changed, "test_"))
     say(
         f"summary   {len(groups)} setting{'s' * (len(groups) > 1)}, mean and 95 % interval over seeds: "
         f"experiment {target.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -18,10 +19,13 @@ from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import AuxgradError
 from auxgrad.record import database
 from auxgrad.record.opening import open_store
-from auxgrad.record.stored import IDENTITY
+from auxgrad.record.stored import IDENTITY, METRICS
 from auxgrad.record.writing import Dataset
 from auxgrad.report import Request, make
 from auxgrad.reports.csv_files import read_runs
+from auxgrad.reports.metric import Metric
+from auxgrad.reports.report import Published, Report
+from auxgrad.reports.runs import RunSet, from_store
 
 LISTED = {
     "runs.csv",
@@ -110,6 +114,8 @@ def test_a_sweep_becomes_a_report(swept):
     assert run.data.metrics == {"runs": 14, "settings": 7}
     stored = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert stored == {file.name for file in folder.iterdir()}
+    # What the runs recorded of the loss is on the axes.
+    assert "test loss (cross-entropy, nats)" in (folder / "test_loss.svg").read_text()
 
 
 def test_the_same_report_twice_is_the_same_and_writes_nothing_over(swept, monkeypatch):
@@ -149,13 +155,21 @@ def test_curves_are_read_as_mlflow_has_them(swept, monkeypatch):
         assert store.histories(run_ids, metric) == expected
 
 
-def make_run(store, loss, *overrides, status="FINISHED", fingerprint="f" * 64):
+def make_run(
+    store, loss, *overrides, status="FINISHED", fingerprint="f" * 64, about=None, curve=(), **metrics
+):
     """Write a run with as little on record as a report needs, into a real store."""
     identity = compose(overrides).identity(fingerprint)
     record = store.start_run(identity, {}, Dataset("d", "0" * 64, "{}", "{}"))
     if loss is not None:
-        record.metric("test_loss", loss, 0)
-        record.flush()
+        metrics["test_loss"] = loss
+    for name, value in metrics.items():
+        record.metric(name, value, 0)
+    for step, value in enumerate(curve):
+        record.metric("val_accuracy", value, step)
+    if about:
+        record.tag(METRICS, json.dumps(about))
+    record.flush()
     record.end(status)
 
 
@@ -171,6 +185,133 @@ def test_means_are_over_all_runs(store):
     [row] = rows(make(Request.of([])) / "table.csv")
     assert row["runs"] == "11"
     assert float(row["test_loss_mean"]) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+UP = {"accuracy": {"maximize": True}}
+
+
+def make_accurate(store, about=UP):
+    """Runs of which those with the lowest loss have the lowest accuracy."""
+    for seed in range(3):
+        more = {"about": about, "curve": (0.5, 0.6)}
+        for words, loss, accuracy in (
+            (("mode=SingleTask",), 0.3, 0.80),
+            (("mode=Multitask", "lam=3"), 0.2, 0.85),
+            (("mode=Multitask", "lam=30"), 0.4, 0.90),
+        ):
+            values = {"test_accuracy": accuracy + seed / 100, "best_val_accuracy": accuracy + seed / 50}
+            make_run(store, loss, *words, f"seed={seed}", **more, **values, best_val_loss=loss)
+
+
+def test_a_report_on_another_metric(store, capsys):
+    make_accurate(store)
+    make_run(store, float("nan"), "lam=100", about=UP, test_accuracy=0.5, best_val_accuracy=0.5)
+    folder = make(Request.of(["--metric", "test_accuracy"]))
+    out = capsys.readouterr().out
+    assert "best      of each mode, by mean validation accuracy, and its mean test accuracy ± sta" in out
+    assert re.search(r"^ +Multitask lam=30 +0\.9100 ± 0\.0100$", out, re.M)
+    table = rows(folder / "table.csv")
+    assert {"test_accuracy_mean", "test_accuracy_std", "best_val_accuracy_mean"} < table[0].keys()
+    assert [row["lam"] for row in table if row["best"] == "true"] == ["0", "30"]
+    assert [row["test_accuracy_mean"] for row in table] == ["0.81", "0.86", "0.91", ""]
+    assert table[-1]["note"] == "1 diverged, left out, 2 seeds missing"  # As in the report on the loss.
+    [test] = rows(folder / "significance.csv")
+    assert (test["b"], test["difference"]) == ("Multitask lam=30", "-0.1")
+    text = (folder / "report.md").read_text()
+    for words in (
+        "# Test accuracy, problem=reviews data=imdb25k\n",
+        "| test accuracy | std |",
+        "| validation accuracy |",
+        "by its mean best validation accuracy, so that the choice does not flatter its test accuracy; "
+        "its highest test accuracy is bold.",
+        "| 30 | **0.9100** |",
+        "Permutation tests of the mean test accuracy,",
+        "![Test accuracy over lam](test_accuracy.png)",
+        "![Validation accuracy of every setting](val_accuracy.png)",
+    ):
+        assert words in text
+    assert "loss" not in text
+    drawn = {file.name for file in folder.glob("*.svg")}
+    assert drawn == {"test_accuracy.svg", "val_accuracy.svg"}
+    [stored] = open_store(TrackingConfig(experiment="auxgrad-reports")).runs()
+    assert stored.params == {"metric": "test_accuracy"}
+
+    again = make(Request.of(["--runs", f"{folder}/runs.csv", "--metric=test_accuracy", "--maximize"]))
+    assert (again / "table.csv").read_text() == (folder / "table.csv").read_text()
+    compared = make(Request.of(["--metric=test_accuracy", f"--compare={folder}/table.csv"]))
+    assert len(rows(compared / "comparison.csv")) == 3
+    assert "Test accuracy as mean ± standard deviation" in (compared / "report.md").read_text()
+    loss = make(Request.of([]))
+    assert [row["best"] for row in rows(loss / "table.csv")] == ["true", "true", "false", "false"]
+    assert (loss / "test_loss.svg").exists()
+
+
+def test_the_label_of_the_loss_is_on_the_axes(store):
+    about = {"loss": {"label": "squared error, m²"}}
+    make_run(store, 0.3, "mode=SingleTask", about=about)
+    make_run(store, 0.3, "mode=Multitask", "lam=3")  # Of before labels were recorded.
+    found = from_store(store.runs(), {})
+    shown = [
+        Report.of(part, part.studies()[0], Published(), Metric()).metric
+        for part in (found, RunSet([run for run in found.runs if not run.loss_label]))
+    ]
+    assert [metric.axis for metric in shown] == ["test loss (squared error, m²)", "test loss"]
+    assert [metric.loss_axis for metric in shown] == ["loss (m²)", "loss"]
+
+
+def test_which_way_is_better_must_be_known(store):
+    asked = ["--metric", "test_accuracy"]
+    make_accurate(store, about=None)
+    with pytest.raises(AuxgradError, match="do not say whether higher is better; add --maximize or --m"):
+        make(Request.of(asked))
+    bests = [
+        rows(make(Request.of([*asked, flag])) / "table.csv") for flag in ("--maximize", "--minimize")
+    ]
+    assert [[row["best"] for row in table[1:]] for table in bests] == [
+        ["false", "true"],
+        ["true", "false"],
+    ]
+    make_accurate(store)
+    with pytest.raises(
+        AuxgradError, match=r"^--minimize: of test_accuracy higher is better, by what the"
+    ):
+        make(Request.of([*asked, "--minimize"]))
+    make_run(
+        store, 0.3, "mode=SingleTask", "seed=9", about={"accuracy": {"maximize": False}}, test_accuracy=1
+    )
+    with pytest.raises(AuxgradError, match="some runs say that higher is better, others that lower is"):
+        make(Request.of(asked))
+    with pytest.raises(AuxgradError, match=r"^--maximize: of test_loss lower is always better$"):
+        Request.of(["--maximize"])
+    assert make(Request.of(["--minimize"])).name == "auxgrad_3"
+
+
+def test_a_metric_that_is_not_there(store, capsys):
+    listed = "in the store are: test_accuracy, test_loss$"
+    make_accurate(store)
+    for name in ("test_f1", "accuracy", "test_"):
+        with pytest.raises(AuxgradError, match=f"^--metric={name}: .*; {listed}"):
+            make(Request.of(["--metric", name]))
+    with pytest.raises(AuxgradError, match=r"^--metric=accuracy: must begin with test_$"):
+        make(Request.of(["--metric=accuracy", "--runs=any.csv"]))
+    with pytest.raises(
+        AuxgradError, match=r"^--compare=figure7: has means of test_loss only, none of te"
+    ):
+        make(Request.of(["--metric=test_accuracy", "--compare=figure7"]))
+    assert not Path("reports").exists()
+
+    make_run(store, 0.3, "mode=SingleTask", "problem.hidden=[8]")
+    folder = make(Request.of(["--metric=test_accuracy"]))
+    assert (folder / "test_accuracy.png").exists()
+    expected = (
+        "missing   problem=reviews data=imdb25k problem.hidden=[8]: nothing to report; "
+        "there are 1 without a test accuracy\n"
+    )
+    assert expected in capsys.readouterr().out
+    with pytest.raises(
+        AuxgradError, match="no finished run with a test accuracy; there are 1 without a"
+    ):
+        make(Request.of(["--metric=test_accuracy", "problem.hidden=[8]"]))
 
 
 def test_failures_divergence_and_missing_seeds_are_marked(store, capsys):

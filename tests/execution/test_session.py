@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 
 import keras
 import numpy as np
@@ -18,9 +19,12 @@ from auxgrad.config.identity import Names
 from auxgrad.execution import session as session_module
 from auxgrad.execution.session import Session
 from auxgrad.problems import Data, Problem, Training
+from auxgrad.record import view
+from auxgrad.record.stored import METRICS
+from auxgrad.training.metrics import maximized
 
 NAMES = ("train_loss", "val_loss", "test_loss", "cosine/overall", "conflict/overall")
-METRICS = ("val_accuracy", "test_accuracy", "best_val_accuracy", "val_share", "test_share")
+OTHERS = ("val_accuracy", "test_accuracy", "best_val_accuracy", "val_share", "test_share")
 
 
 def record_of(result):
@@ -29,7 +33,7 @@ def record_of(result):
     metrics = client.get_run(result.run_id).data.metrics
     curves = [
         [point.value for point in client.get_metric_history(result.run_id, name)]
-        for name in (*NAMES, *METRICS)
+        for name in (*NAMES, *OTHERS)
         if name in metrics
     ]
     return curves, sorted(metrics)
@@ -210,6 +214,32 @@ def test_the_metrics_of_a_problem_are_recorded(in_tmp, small):
     logits = session._trainer.network.predict(x.toarray(), verbose=0)
     assert recorded["test_accuracy"] == pytest.approx(np.mean((logits > 0) == (y > 0.5)))
     assert result.test_metrics == {"accuracy": recorded["test_accuracy"]}
+    tags = client.get_run(result.run_id).data.tags
+    assert json.loads(tags[METRICS]) == {
+        "loss": {"label": "cross-entropy, nats"},
+        "accuracy": {"maximize": True},
+    }
+    shared = client.get_experiment_by_name("auxgrad").tags[view.TAG]
+    assert view.metrics_in(shared) == ["accuracy"]
+
+
+def test_which_way_metrics_of_several_outputs_are_better():
+    """By the names that they have in `evaluate`."""
+    x = keras.Input((2,))
+    outputs = {name: keras.layers.Dense(1, name=name)(x) for name in ("a", "b")}
+    model = auxgrad.AuxiliaryModel(keras.Model(x, outputs))
+
+    def share(y, y_pred):
+        return tf.cast(y_pred > 0, tf.float32)
+
+    error, accuracy = keras.metrics.MeanAbsoluteError(name="error"), keras.metrics.BinaryAccuracy()
+    metrics = {"a": [accuracy, share], "b": [error, "accuracy"]}
+    model.compile("sgd", {"a": "mse", "b": "mse"}, metrics=metrics)
+    data = np.ones((4, 2)), {name: np.ones((4, 1)) for name in "ab"}
+    tested = model.evaluate(*data, verbose=0, return_dict=True)
+    better = {"a_binary_accuracy": True, "b_error": False, "b_accuracy": True}
+    assert maximized(model) == better
+    assert tested.keys() == {*better, "a_share", "loss", "a_loss", "b_loss"}
 
 
 def test_a_run_and_the_runs_from_python(in_tmp, small):

@@ -22,6 +22,7 @@ from auxgrad.config import Identity
 from auxgrad.config.identity import Names
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import RunsElsewhere, TrackingError
+from auxgrad.record import view
 from auxgrad.record.opening import open_sibling, open_store, store_uri
 from auxgrad.record.remote import Server, stored
 from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished
@@ -258,6 +259,70 @@ def test_more_metrics_than_one_call_takes(store):
     assert store.histories([writer.run_id], "train_loss") == {
         writer.run_id: {step: float(step) for step in range(2500)}
     }
+
+
+def test_tags_wait_with_the_metrics(store, monkeypatch):
+    writer, calls = store.start_run(IT, {}, DATA), []
+    log_batch = writer.client.log_batch
+    monkeypatch.setattr(
+        writer.client, "log_batch", lambda *args, **kwargs: calls.append(log_batch(*args, **kwargs))
+    )
+    for step in range(1000):
+        writer.metric("train_loss", float(step), step)
+    writer.tag("late", "yes")
+    assert "late" not in store.runs()[0].tags
+    writer.flush()
+    assert store.runs()[0].tags["late"] == "yes"
+    assert len(calls) == 2  # One call takes no more than 1,000 of both.
+    assert len(store.histories([writer.run_id], "train_loss")[writer.run_id]) == 1000
+    writer.metric("train_loss", 1.0, 1000)
+    writer.tag("later", "yes")
+    writer.flush()
+    assert len(calls) == 3
+    writer.flush()
+    assert len(calls) == 3
+
+
+def shown(store) -> list[str]:
+    """The metrics with charts, as the store has it."""
+    state = json.loads(store.client.get_experiment(store.experiment_id).tags[view.TAG])
+    return [chart["metricKey"] for chart in state["compareRunCharts"]]
+
+
+def test_metrics_get_charts_once(store, monkeypatch):
+    losses = ["train_loss", "val_loss", "test_loss"]
+    assert shown(store) == losses
+    asked, get = [], store.client.get_experiment
+    store.show([])
+    store.show(["accuracy"])
+    with monkeypatch.context() as patch:
+        patch.setattr(store.client, "get_experiment", lambda key: asked.append(key) or get(key))
+        store.show(["accuracy"])
+        assert asked == []  # It is known.
+        store.show(["accuracy", "error"])
+        assert len(asked) == 1
+    expected = [*losses, "val_accuracy", "test_accuracy", "val_error", "test_error"]
+    assert shown(store) == expected
+    again = open_store(tracking())
+    assert shown(store) == expected  # Opening resets nothing.
+    again.show(["error", "accuracy"])
+    assert shown(store) == expected
+    state = json.loads(store.client.get_experiment(store.experiment_id).tags[view.TAG])
+    assert state["selectedColumns"][-3:] == [
+        f"metrics.`test_{name}`" for name in ("loss", "accuracy", "error")
+    ]
+    kinds = {chart["metricKey"]: chart["type"] for chart in state["compareRunCharts"]}
+    assert (kinds["val_error"], kinds["test_error"]) == ("LINE", "BAR")
+    sections = {chart["metricSectionId"] for chart in state["compareRunCharts"]}
+    assert sections <= {section["uuid"] for section in state["compareRunSections"]}
+    open_sibling(store, SETTINGS).show(["accuracy"])
+    assert shown(open_sibling(store, SETTINGS))[-1] == "test_accuracy"
+
+
+def test_a_view_is_never_too_long_for_a_tag(store):
+    store.show([f"a_metric_with_a_rather_long_name_{number}" for number in range(100)])
+    assert 5 < len(shown(store)) < 200
+    assert shown(open_store(tracking())) == shown(store)
 
 
 def test_a_long_run_gives_heartbeats(store, monkeypatch):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from auxgrad.config.setting import Setting
 from auxgrad.reports import analysis
+from auxgrad.reports.metric import Metric
 from auxgrad.reports.runs import ReportedRun, RunSet, Study
 
 STUDY = Study.named("imdb25k")
@@ -19,7 +21,9 @@ def setting(mode="Projection", lam=100.0, alpha=0.01, overall=False) -> Setting:
 
 def runs(of, losses, seeds=None, val_losses=None) -> list[ReportedRun]:
     return [
-        ReportedRun(of, seed, STUDY, loss=loss, best_val_loss=val_losses[i] if val_losses else None)
+        ReportedRun(
+            of, seed, STUDY, value=loss, loss=loss, best_val=val_losses[i] if val_losses else None
+        )
         for i, (loss, seed) in enumerate(zip(losses, seeds or range(len(losses)), strict=True))
     ]
 
@@ -44,19 +48,58 @@ def test_rows_are_in_the_order_of_a_paper():
     ]
 
 
+def test_rows_of_modes_of_ones_own():
+    settings = [
+        Setting("A", False, 0.5, 3.0, ("lam", "alpha")),
+        Setting("B", False, 1.0, 3.0, ("lam",)),
+        Setting("C", False, 1.0, 0.0, ()),
+        Setting("D", False, 0.5, 0.0, ("alpha",)),
+    ]
+    rows = analysis.table(RunSet([run for each in settings for run in runs(each, [0.3])]))
+    assert [row.setting.mode for row in rows] == ["C", "B", "A", "D"]
+
+
 def test_the_best_setting_is_chosen_by_validation_loss():
     low_test, low_validation = setting(lam=30.0), setting(lam=100.0)
     both = runs(low_test, [0.30, 0.31], val_losses=[0.33, 0.34])
     both += runs(low_validation, [0.31, 0.32], val_losses=[0.32, 0.33])
     rows = analysis.table(RunSet(both))
-    assert analysis.selection(rows) == "best_val_loss"
+    assert analysis.by_validation(rows)
     assert [row.setting for row in rows if row.best] == [low_validation]
     assert analysis.best_of_families(rows) == [low_validation]
 
     both += runs(setting(lam=3.0), [0.29])  # From elsewhere, without a validation loss.
     rows = analysis.table(RunSet(both))
-    assert analysis.selection(rows) == "test_loss"
+    assert not analysis.by_validation(rows)
     assert [row.setting.lam for row in rows if row.best] == [3.0]
+
+
+def test_of_another_metric_the_highest_is_best():
+    accuracy = Metric("test_accuracy", maximize=True)
+    low, high = setting(lam=30.0), setting(lam=100.0)
+    both = runs(low, [0.92], val_losses=[0.80]) + runs(high, [0.91], val_losses=[0.81])
+    rows = analysis.table(RunSet(both), accuracy)
+    assert [row.setting for row in rows if row.best] == [high]
+    assert analysis.best_of_families(rows, accuracy) == [high]
+    rows = analysis.table(RunSet([replace(run, best_val=None) for run in both]), accuracy)
+    assert [row.setting for row in rows if row.best] == [low]
+
+
+def test_a_validation_metric_that_is_nan_is_never_best():
+    for maximize in (False, True):
+        both = runs(setting(lam=30.0), [0.9], val_losses=[math.nan])
+        both += runs(setting(lam=100.0), [0.8], val_losses=[0.8])
+        rows = analysis.table(RunSet(both), Metric("test_x", maximize))
+        assert [row.setting.lam for row in rows if row.best] == [100.0]
+
+
+def test_holes_of_a_mode_of_ones_own_have_its_knobs():
+    def own(overall, lam):
+        return Setting("Own", overall, 1.0, lam, ("lam", "overall"))
+
+    found = RunSet(runs(own(False, 3.0), [0.3]) + runs(own(True, 30.0), [0.3]))
+    holes = analysis.holes(analysis.table(found))
+    assert [hole.name for hole in holes] == ["Own lam=30", "Own lam=3 overall=true"]
 
 
 def test_what_diverged_is_no_part_of_a_mean_and_never_best():
@@ -96,7 +139,7 @@ def test_pairs_where_seeds_are_common_and_says_so():
     [test] = analysis.significance(analysis.table(RunSet(single + other)))
     assert (test.paired, test.sizes) == (False, (4, 3))
 
-    unknown = [ReportedRun(setting(), None, STUDY, loss=loss) for loss in (0.31, 0.32)]
+    unknown = [ReportedRun(setting(), None, STUDY, value=loss, loss=loss) for loss in (0.31, 0.32)]
     [test] = analysis.significance(analysis.table(RunSet(single + unknown)))
     assert (test.paired, test.sizes) == (False, (4, 2))
 

@@ -8,7 +8,8 @@ import pytest
 
 from auxgrad.config.setting import Setting
 from auxgrad.errors import ReportError
-from auxgrad.reports.csv_files import COLUMNS, read_published, read_runs, write_runs
+from auxgrad.reports.csv_files import columns, read_published, read_runs, write_runs
+from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.runs import ReportedRun, Study
 
 
@@ -18,24 +19,55 @@ def test_a_file_is_read_back_as_it_was(tmp_path):
             setting=Setting("SingleTask", False, 1.0, 0.0),
             seed=3,
             study=Study.named("reviews", "aclimdb"),
+            value=0.1 + 0.2,
             loss=0.1 + 0.2,
             epochs=7.0,
             seconds=1.5,
             run_id="id",
-            best_val_loss=0.25,
+            best_val=0.25,
         ),
         ReportedRun(
             setting=Setting("Orthogonal", True, 0.01, 42.5),
             seed=None,
             study=Study.named("p", "x", "problem.hidden=[8,8]"),
+            value=math.inf,
             loss=math.inf,
         ),
     ]
     write_runs(tmp_path / "runs.csv", own)
     header = (tmp_path / "runs.csv").read_text().splitlines()[0]
     assert header.startswith("run,mode,overall,alpha,lam,loss,seed,data,epochs,seconds,run_id")
-    assert header == ",".join(COLUMNS)
+    assert header == ",".join(columns(LOSS))
     assert read_runs(tmp_path / "runs.csv") == own
+
+
+def test_the_columns_of_another_metric(tmp_path):
+    accuracy, setting = Metric("test_accuracy"), Setting("SingleTask", False, 1.0, 0.0)
+    own = ReportedRun(setting, 0, Study.named("x"), value=0.9, loss=0.3, best_val=0.8)
+    file = tmp_path / "runs.csv"
+    write_runs(file, [own], accuracy)
+    header = file.read_text().splitlines()[0]
+    assert header == (
+        "run,mode,overall,alpha,lam,accuracy,seed,data,epochs,seconds,run_id,best_val_accuracy,changes,problem,loss"
+    )
+    assert read_runs(file, accuracy) == [own]
+    [of_loss] = read_runs(file)
+    assert (of_loss.value, of_loss.loss, of_loss.best_val) == (0.3, 0.3, None)
+    with pytest.raises(ReportError, match=r"column f1 is missing; needed are mode, .*lam, f1; the file"):
+        read_runs(file, Metric("test_f1"))
+    # A metric that bears the name of another column keeps its own.
+    assert columns(Metric("test_seconds"))[5] == "test_seconds"
+
+
+def test_published_means_of_another_metric(tmp_path):
+    file, accuracy = tmp_path / "table.csv", Metric("test_accuracy")
+    file.write_text(
+        "mode,overall,alpha,lam,test_accuracy_mean,test_accuracy_std,runs\nSingleTask,false,1,0,0.9,0.1,9\n"
+    )
+    [estimate] = read_published(str(file), accuracy).values()
+    assert (estimate.mean, estimate.std, estimate.n) == (0.9, 0.1, 9)
+    with pytest.raises(ReportError, match="column test_loss_mean, test_loss_std is missing"):
+        read_published(str(file))
 
 
 def test_a_file_from_elsewhere(tmp_path):

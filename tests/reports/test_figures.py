@@ -9,31 +9,44 @@ import numpy as np
 import pytest
 
 from auxgrad.config.setting import Setting
-from auxgrad.reports import analysis, figures
+from auxgrad.reports import analysis, figures, styles
 from auxgrad.reports.csv_files import read_published
+from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.runs import ReportedRun, RunSet, Study
 from auxgrad.reports.statistics import MeanCurve
+
+LABELLED = Metric(loss_label="cross-entropy, nats")
+LOSSES = {"val_loss": "validation loss", "train_loss": "training loss"}
+
+
+def rows_of(values, metric=LOSS):
+    """Rows of four runs each, around these means."""
+    chance = np.random.default_rng(0)
+    runs = [
+        ReportedRun(setting, seed, Study.named("x"), value=mean + chance.normal(0, 0.01), loss=0.3)
+        for setting, mean in values.items()
+        for seed in range(4)
+    ]
+    return analysis.table(RunSet(runs), metric)
+
+
+def over_lam(rows, comparisons=(), metric=LABELLED):
+    looks = styles.looks(row.setting.mode for row in rows)
+    return figures.over_lam(rows, comparisons, "title", metric, looks)
 
 
 @pytest.fixture
 def drawn():
     """The figure of test losses of two censoring modes, and the rows that it is drawn of."""
-    chance = np.random.default_rng(0)
-    runs = [
-        ReportedRun(
-            Setting.of(mode, False, alpha, lam),
-            seed,
-            Study.named("imdb25k"),
-            loss=chance.normal(0.3, 0.01) + lam / 500,
-        )
-        for mode in ("SingleTask", "Multitask", "Projection", "Orthogonal")
-        for alpha in (0.01, 1.0)
-        for lam in (1.0, 10.0, 100.0)
-        for seed in range(4)
-    ]
-    rows = analysis.table(RunSet(list({(run.setting, run.seed): run for run in runs}.values())))
-    comparisons = analysis.compare(rows, read_published("figure7"))
-    return rows, figures.test_loss(rows, comparisons, "title")
+    rows = rows_of(
+        {
+            Setting.of(mode, False, alpha, lam): 0.3 + lam / 500
+            for mode in ("SingleTask", "Multitask", "Projection", "Orthogonal")
+            for alpha in (0.01, 1.0)
+            for lam in (1.0, 10.0, 100.0)
+        }
+    )
+    return rows, over_lam(rows, analysis.compare(rows, read_published("figure7")))
 
 
 def test_the_figure_shows_every_mean(drawn):
@@ -41,10 +54,10 @@ def test_the_figure_shows_every_mean(drawn):
     assert [axis.get_title() for axis in figure.axes] == [
         *("alpha=1", "alpha=0.01", "alpha=1, the lowest", "alpha=0.01, the lowest")
     ]
+    assert figure.axes[0].get_ylabel() == "test loss (cross-entropy, nats)"
     for axis, alpha in zip(figure.axes[:2], (1.0, 0.01), strict=True):
         assert axis.get_xscale() == "log"
         assert "lam" in figure.axes[2].get_xlabel()
-        assert "nats" in axis.get_ylabel() or alpha == 0.01
         lines = {line.get_label(): line for line in axis.get_lines()}
         for mode in ("Multitask", "Projection", "Orthogonal"):
             expected = [
@@ -58,15 +71,74 @@ def test_the_figure_shows_every_mean(drawn):
         assert set(lines["SingleTask"].get_ydata()) == {single}
 
 
+def test_a_mode_of_ones_own_is_drawn_by_the_knobs_that_it_uses():
+    free, level = Setting("Free", False, 1.0, 3.0, ("lam",)), Setting("Level", False, 1.0, 0.0, ())
+    bound, slow = (Setting("Bound", False, alpha, 3.0, ("lam", "alpha")) for alpha in (1.0, 0.5))
+    figure = over_lam(rows_of(dict.fromkeys((free, level, bound, slow), 0.3)), metric=LOSS)
+    assert [axis.get_title() for axis in figure.axes] == ["alpha=1", "alpha=0.5"]
+    assert figure.axes[0].get_ylabel() == "test loss"
+    for axis in figure.axes:
+        lines = {line.get_label(): line for line in axis.get_lines()}
+        assert lines.keys() == {"Free", "Level", "Bound"}
+        assert len(set(lines["Level"].get_ydata())) == 1
+        assert lines["Level"].get_xdata() == [0, 1]  # From edge to edge.
+    assert [axis.get_title() for axis in over_lam(rows_of({free: 0.3})).axes] == [""]
+
+
+@pytest.mark.parametrize(
+    ("means", "maximize", "seen"),
+    [
+        ((0.30, 0.32, 0.50), False, (0.30, 0.32)),
+        ((0.90, 0.85, 0.50), True, (0.90, 0.85)),
+        ((-9.0, -8.5, -2.0), False, (-9.0, -8.5)),
+        ((-2.0, -2.1, -9.0), True, (-2.0, -2.1)),
+        ((0.30, 0.32, 0.38), False, None),
+        ((0.90, 0.85, 0.70), True, None),
+    ],
+)
+def test_means_far_from_the_best_are_drawn_again_without_them(means, maximize, seen):
+    metric = Metric("test_x", maximize)
+    settings = [Setting.of("Multitask", False, 1.0, lam) for lam in (1.0, 3.0, 10.0)]
+    figure = over_lam(rows_of(dict(zip(settings, means, strict=True)), metric), metric=metric)
+    assert [axis.get_title() for axis in figure.axes[1:]] == [f"the {metric.best}"] * (seen is not None)
+    assert figure.axes[0].get_ylabel() == "test x"
+    if seen:
+        low, high = figure.axes[1].get_ylim()
+        assert low < min(seen) < max(seen) < high
+        assert all(mean in seen or not low < mean < high for mean in means)
+
+
+def test_a_best_of_zero_has_no_scale():
+    settings = [Setting.of("Multitask", False, 1.0, lam) for lam in (1.0, 3.0)]
+    runs = [
+        ReportedRun(setting, 0, Study.named("x"), value=value, loss=0.3)
+        for setting, value in zip(settings, (0.0, 0.5), strict=True)
+    ]
+    assert len(over_lam(analysis.table(RunSet(runs))).axes) == 1
+
+
 def test_modes_can_be_told_apart_without_colours(drawn):
-    looks = {(repr(look["marker"]), repr(look["linestyle"])) for look in figures.STYLES.values()}
-    assert len(looks) == len({look["color"] for look in figures.STYLES.values()}) == 6
+    looks = {(repr(look["marker"]), repr(look["linestyle"])) for look in styles.STYLES.values()}
+    assert len(looks) == len({look["color"] for look in styles.STYLES.values()}) == 6
     _, figure = drawn
     for axis in figure.axes:
         for line in axis.get_lines():
             mode = str(line.get_label()).partition(",")[0]
-            if mode in figures.STYLES:
-                assert line.get_color() == figures.STYLES[mode]["color"]
+            if mode in styles.STYLES:
+                assert line.get_color() == styles.STYLES[mode]["color"]
+
+
+def test_no_two_modes_look_alike():
+    modes = [f"Own{number}" for number in range(130)] + list(styles.STYLES)
+    looks = styles.looks(modes)
+    assert len({tuple(map(repr, look.values())) for look in looks.values()}) == len(modes)
+    assert all(looks[mode] == look for mode, look in styles.STYLES.items())
+    # Two letters that change places had one colour, marker and dashes once.
+    settings = [Setting(mode, False, 1.0, 3.0, ("lam",)) for mode in ("ab", "ba")]
+    [axis] = over_lam(rows_of(dict.fromkeys(settings, 0.3))).axes
+    first, second = axis.get_lines()
+    assert first.get_color() != second.get_color()
+    assert first.get_marker() != second.get_marker()
 
 
 def test_the_legend_covers_no_data(drawn):
@@ -81,8 +153,25 @@ def test_the_legend_covers_no_data(drawn):
 
 def test_drawing_leaves_matplotlib_as_it_was(drawn, tmp_path):
     before = dict(mpl.rcParams)
-    figures.save(drawn[1], tmp_path, "figure")
+    styles.save(drawn[1], tmp_path, "figure")
     assert dict(mpl.rcParams) == before
+
+
+def over_training(curves, names=LOSSES):
+    looks = styles.looks(setting.mode for setting in curves)
+    return figures.over_training(curves, "title", looks, names, LABELLED.loss_axis)
+
+
+def test_the_curve_of_the_setting_without_knobs_is_behind_all():
+    curve, own = MeanCurve.of([{10: 0.5, 20: 0.4}]), Setting("Level", False, 1.0, 0.0, ())
+    curves = {own: {"val_x": curve}, Setting.of("Multitask", False, 1.0, 3.0): {"val_x": curve}}
+    figure = over_training(curves, {"val_x": "validation x"})
+    assert [len(axis.get_lines()) for axis in figure.axes] == [1, 2]
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["validation x", "validation x of Level"]
+    del curves[own]
+    [legend] = over_training(curves, {"val_x": "validation x"}).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["validation x"]
 
 
 def test_all_loss_curves_have_the_same_limits():
@@ -96,7 +185,8 @@ def test_all_loss_curves_have_the_same_limits():
             ("Projection", 3.0, 0.4),
         )
     }
-    figure = figures.losses(curves, "title")
+    figure = over_training(curves)
+    assert figure.axes[0].get_ylabel() == "loss (nats)"
     shown = [axis for axis in figure.axes if axis.axison]
     assert len(shown) == 4
     assert len({(axis.get_xlim(), axis.get_ylim()) for axis in shown}) == 1
@@ -112,4 +202,4 @@ def test_curves_of_one_point_and_of_none(value, tmp_path):
     curves = {Setting.of("Multitask", False, 1.0, 3.0): {"val_loss": MeanCurve.of([{10: value}])}}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures.save(figures.losses(curves, "title"), tmp_path, "losses")
+        styles.save(over_training(curves), tmp_path, "losses")

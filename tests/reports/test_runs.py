@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +12,8 @@ from auxgrad.config.identity import Identity, Names
 from auxgrad.config.setting import Setting
 from auxgrad.config.values import format_value
 from auxgrad.errors import ReportError
-from auxgrad.record.stored import IDENTITY, RUN_KEY, StoredRun
+from auxgrad.record.stored import IDENTITY, METRICS, RUN_KEY, StoredRun
+from auxgrad.reports.metric import Metric
 from auxgrad.reports.runs import ReportedRun, Study, check_filters, from_store
 
 PROBLEM = {
@@ -74,7 +77,7 @@ def test_what_a_report_knows_of_a_run():
     [found] = from_store([run(problem={"hidden": [8]})], {}).runs
     assert found.setting == Setting("Projection", False, 0.01, 100.0)
     assert (found.seed, found.status, found.loss, found.run_id) == (0, "FINISHED", 0.3, "r")
-    assert (found.best_val_loss, found.epochs, found.seconds) == (0.4, 9.0, None)
+    assert (found.best_val, found.epochs, found.seconds) == (0.4, 9.0, None)
     assert (found.study.problem, found.study.data) == ("reviews", "imdb25k")
     assert found.study.changes == "problem.hidden=[8]"
     assert found.study.title == "problem=reviews data=imdb25k problem.hidden=[8]"
@@ -82,9 +85,34 @@ def test_what_a_report_knows_of_a_run():
     assert not found.diverged
 
 
+def test_another_metric():
+    plain, other = run("plain", seed=1), run("other")
+    metrics = {**other.metrics, "test_accuracy": 0.9, "best_val_accuracy": 0.8}
+    about = json.dumps({"loss": {"label": "bits"}, "accuracy": {"maximize": True}})
+    other = replace(other, metrics=metrics, tags={**other.tags, METRICS: about})
+    found = from_store([plain, other], {}, Metric("test_accuracy"))
+    [one], [left] = found.finished, found.unfinished
+    assert (one.value, one.loss, one.best_val) == (0.9, 0.3, 0.8)
+    assert (one.maximize, one.loss_label) == (True, "bits")
+    assert left.status == "without a test accuracy"
+    for text in ("{", "[]", '{"accuracy": 1, "loss": []}', '{"accuracy": {"maximize": 1}}'):
+        changed = replace(other, tags={**other.tags, METRICS: text})
+        [one] = from_store([changed], {}, Metric("test_accuracy")).runs
+        assert (one.maximize, one.loss_label) == (None, "")
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf, 1.797e308])
 def test_a_loss_that_is_no_finite_number_diverged(loss):
-    assert ReportedRun(Setting("SingleTask", False, 1.0, 0.0), 0, Study.named("x"), loss=loss).diverged
+    def diverged(value, loss):
+        setting = Setting("SingleTask", False, 1.0, 0.0)
+        return ReportedRun(setting, 0, Study.named("x"), value=value, loss=loss).diverged
+
+    assert diverged(loss, loss)
+    # In a report on another metric the same runs count.
+    assert diverged(0.9, loss)
+    assert diverged(loss, 0.3)
+    assert not diverged(0.9, 0.3)
+    assert not diverged(0.9, None)
 
 
 def test_each_run_once_and_the_newest_counts():
@@ -142,7 +170,7 @@ def test_runs_of_other_programs_need_no_more_than_the_five_parameters():
     nothing = StoredRun("y", "FINISHED", {"epochs": "3"}, {}, {})
     [found] = from_store([another_programs(), nothing], {}).runs
     assert found.setting == Setting("Multitask", False, 1.0, 3.0)
-    assert (found.seed, found.study.data, found.best_val_loss) == (7, "", None)
+    assert (found.seed, found.study.data, found.best_val) == (7, "", None)
     assert found.study.title == "unknown"
     with pytest.raises(ReportError, match="run x: lam, alpha and seed must be numbers"):
         from_store([another_programs(lam="much")], {})

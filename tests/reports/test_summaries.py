@@ -7,10 +7,14 @@ import pytest
 
 from auxgrad.config import Identity, compose
 from auxgrad.config.schema import TrackingConfig
+from auxgrad.record import view
 from auxgrad.record.opening import open_sibling, open_store
+from auxgrad.record.stored import METRICS
 from auxgrad.record.writing import Dataset
 from auxgrad.reports import summaries
 from auxgrad.reports.statistics import Estimate
+
+ABOUT = '{"accuracy": {"maximize": true}}'
 
 
 def identity(lam: float, seed: int) -> Identity:
@@ -22,8 +26,12 @@ def store(in_tmp):
     return open_store(TrackingConfig())
 
 
-def add(store, lam, seed, loss, status="FINISHED") -> None:
+def add(store, lam, seed, loss, status="FINISHED", accuracy=None) -> None:
     record = store.start_run(identity(lam, seed), {}, Dataset("d", "0" * 64, "{}", "{}"))
+    if accuracy is not None:
+        record.metric("val_accuracy", accuracy, 2)
+        record.metric("test_accuracy", accuracy, 2)
+        record.tag(METRICS, ABOUT)
     for step in (1, 2):
         record.metric("train_loss", 1 / step + loss, step)
     record.metric("val_loss", loss + 0.1, 2)
@@ -87,6 +95,19 @@ def test_only_what_has_changed_is_made_anew(store):
     assert after["3"].run_id != before["3"].run_id
     assert after["3"].metrics["test_loss"] == pytest.approx(np.mean([0.3, 0.4]))
     assert len(open_sibling(store, "-settings").runs()) == 2
+
+
+def test_metrics_beside_the_loss(store):
+    for seed, accuracy in enumerate([0.8, 0.9]):
+        add(store, 3.0, seed, 0.3, accuracy=accuracy)
+    write(store, 3.0)
+    summary, settings = of_settings(store)["3"], open_sibling(store, "-settings")
+    assert summary.metrics["test_accuracy"] == pytest.approx(0.85)
+    assert summary.metrics["val_accuracy"] == pytest.approx(0.85)
+    assert summary.maximize("accuracy") is True
+    shared = settings.client.get_experiment(settings.experiment_id).tags[view.TAG]
+    assert view.metrics_in(shared) == ["accuracy"]
+    assert shared == view.state(derived=True, metrics=["accuracy"])
 
 
 def test_without_finished_runs_nothing_is_written(store):

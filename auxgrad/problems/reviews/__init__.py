@@ -64,6 +64,7 @@ class Reviews(Problem):
             auxiliary=auxgrad.WeightDecay(),
             optimizer=keras.optimizers.Adam(self.learning_rate),
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            loss_label="cross-entropy, nats",
             metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],  # Of the logit.
             batch_size=self.batch_size,
             epochs=self.epochs,

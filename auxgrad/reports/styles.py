@@ -1,0 +1,97 @@
+"""How figures look, and how they are written: a mode has the same colour, marker and dashes in all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; markers and dashes are for print
+# without colours.
+STYLES: dict[str, dict[str, Any]] = {
+    "SingleTask": {"color": "#000000", "marker": "", "linestyle": "-"},
+    "Multitask": {"color": "#D55E00", "marker": "s", "linestyle": (0, (5, 2))},
+    "Projection": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "UnweightedCosine": {"color": "#009E73", "marker": "^", "linestyle": (0, (1, 1.5))},
+    "WeightedCosine": {"color": "#CC79A7", "marker": "D", "linestyle": (0, (3, 1.5, 1, 1.5))},
+    "Orthogonal": {"color": "#E69F00", "marker": "v", "linestyle": (0, (8, 2, 1, 2))},
+}
+# For modes of other origin. No two of these numbers have a divisor in common: the first 60 modes differ.
+COLOURS = ("#56B4E9", "#6F4E37", "#7F7F7F", "#9ACD32")
+MARKERS = ("P", "X", "*", "p", "h")
+DASHES = ((0, (3, 1)), (0, (6, 1.5)), (0, (4, 1, 1, 1, 1, 1)))
+DIFFERENT = len(COLOURS) * len(MARKERS) * len(DASHES)
+RC = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "auxgrad",  # Or equal figures would differ.
+}
+
+Looks = Mapping[str, Mapping[str, Any]]
+
+
+def looks(modes: Iterable[str]) -> Looks:
+    """Return colour, marker and dashes of each of these modes; no two modes share all three."""
+    found = set(modes)
+    own = {mode: _own(number) for number, mode in enumerate(sorted(found - STYLES.keys()))}
+    return {mode: STYLES.get(mode) or own[mode] for mode in found}
+
+
+def _own(number: int) -> dict[str, Any]:
+    marker = MARKERS[number % len(MARKERS)] if number < DIFFERENT else f"${number}$"
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": marker,
+        "linestyle": DASHES[number % len(DASHES)],
+    }
+
+
+def rc() -> AbstractContextManager[None]:
+    """Return a context in which Matplotlib draws as in all figures."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(RC)
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty figure of this width and height, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def finish(
+    figure: Figure, axes: Iterable[Axes], title: str, handles: Mapping[str, Any] | None = None
+) -> None:
+    """Add a title above and one legend below all data, made of the labels in the axes unless given."""
+    figure.suptitle(title, fontsize=10)
+    if handles is None:
+        handles = {
+            label: handle
+            for axis in axes
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=4, frameon=False
+    )
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as PNG and SVG; equal figures are equal files."""
+    with rc():
+        figure.savefig(folder / f"{name}.png")
+        figure.set_layout_engine(None)  # It has done its work, which takes as long as the drawing.
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
