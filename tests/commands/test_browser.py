@@ -82,18 +82,20 @@ def test_the_view_of_a_sweep(browser, text, drawn, tmp_path, small, sweep):
     assert done.returncode == 0, done.stderr
     with auxgrad_ui(cwd=tmp_path) as (_, links):
         browser.get(links["charts"])
-        wait_for(lambda: drawn() == 3)
+        wait_for(lambda: drawn() == 5)
         page = text()
-        losses, *rest = (page.index(section) for section in ("Losses", "Model metrics", "cosine"))
-        assert losses < min(rest)
-        for name in ("train_loss", "val_loss", "test_loss", "Group: SingleTask", "Group: Projection"):
+        sections = [page.index(name) for name in ("Losses", "\nMetrics", "Model metrics", "cosine")]
+        assert sections[:2] == sorted(sections)[:2]
+        for name in ("train_loss", "val_loss", "test_loss", "val_accuracy", "test_accuracy"):
             assert name in page
+        assert "Group: SingleTask" in page
+        assert "Group: Projection" in page
         screenshot(browser, tmp_path / "charts.png")
 
         browser.set_window_size(2400, 1200)  # Columns out of sight are not on the page.
         browser.get(links["table"])
         wait_for(lambda: "Group: SingleTask" in text() and "seed" in text())
-        knobs = ["mode", "lam", "alpha", "overall", "seed", "test_loss"]
+        knobs = ["mode", "lam", "alpha", "overall", "seed", "test_loss", "test_accuracy"]
 
         def columns():
             """From left to right; the page puts them there one after the other."""
@@ -106,6 +108,6 @@ def test_the_view_of_a_sweep(browser, text, drawn, tmp_path, small, sweep):
 
         browser.set_window_size(1500, 6000)
         browser.get(links["means"])
-        wait_for(lambda: drawn() == 3)
+        wait_for(lambda: drawn() == 5)
         assert "2 matching runs" in text()
         screenshot(browser, tmp_path / "means.png")
