@@ -119,7 +119,7 @@ class Request:
 
 
 def _say(report: Report) -> None:
-    print(f"data      {report.study.title.removeprefix('data=')}")
+    print(f"study     {report.study.title}")
     print(f"runs      {report.size}")
     metric, part = report.metric, "validation" if analysis.by_validation(report.rows) else "test"
     print(f"best      of each mode, by mean {part} {metric.rest}, ", end="")
