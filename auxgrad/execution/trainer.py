@@ -31,6 +31,7 @@ from auxgrad.training.reuse import Compiled, signature
 
 MOST_STEPS_AT_ONCE = 8
 EVALUATION_BATCH = 4096
+STREAMED_BATCH = 256  # Of examples that may be large.
 
 
 class Trainer:
@@ -109,7 +110,7 @@ class Trainer:
     def _in_order(self, data: Data, part: str) -> tf.data.Dataset:
         content = getattr(data, part)
         if is_stream(content):
-            return streamed_in_order(content, data.sizes[part], self.training.batch_size)
+            return streamed_in_order(content, data.sizes[part], STREAMED_BATCH)
         x, y = content
         return in_order(x, y, EVALUATION_BATCH)
 
