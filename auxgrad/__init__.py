@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss, WeightDecay
     from auxgrad.training.model import AuxiliaryModel
     from auxgrad.training.sparse import SparseDense
+    from auxgrad.training.streams import zip_streams
 
 __version__ = "0.2.0"
 
@@ -36,6 +37,7 @@ __all__ = [
     "censor",
     "run",
     "runs",
+    "zip_streams",
 ]
 
 _HOME = {
@@ -52,6 +54,7 @@ _HOME = {
     "censor": "auxgrad.censoring",
     "run": "auxgrad.execution.notebook",
     "runs": "auxgrad.execution.notebook",
+    "zip_streams": "auxgrad.training.streams",
 }
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 import keras
 
 from auxgrad.record.writing import RunWriter
-from auxgrad.training.counters import LOSSES_KEPT
+from auxgrad.training.step.counters import LOSSES_KEPT
 
 
 class RecordCurves(keras.callbacks.Callback):
-    """Record train_loss of every step; val_loss, other metrics and censoring statistics of every epoch.
+    """Record the training loss of every step, and what Keras logs at the end of every epoch.
+
+    That is val_loss, other metrics of the validation set, auxiliary losses (<name>_loss) and statistics
+    of censoring.
 
     Everything is recorded at its optimisation step, counted from 1, and written every few seconds.
     """
@@ -33,8 +36,9 @@ class RecordCurves(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._fetch_losses()
+        losses = {f"{name}_loss" for name in self.model.auxiliaries}
         for name, value in (logs or {}).items():
-            if name.startswith("val_"):
+            if name.startswith("val_") or name in losses:
                 self._writer.metric(name, value, self.steps)
         for name, value in self.model.censoring_statistics().items():
             self._writer.metric(name, value, self.steps)

@@ -24,7 +24,7 @@ from auxgrad.problems.base import Training, options_of
 from auxgrad.problems.data import Data, is_stream
 from auxgrad.record.writing import RunWriter
 from auxgrad.training import devices
-from auxgrad.training.batches import ShuffledBatches, StreamedBatches, in_order, streamed_in_order
+from auxgrad.training.batches import TrainingBatches, in_order, streamed_in_order
 from auxgrad.training.metrics import maximized
 from auxgrad.training.model import AuxiliaryModel
 from auxgrad.training.reuse import Compiled, signature
@@ -42,7 +42,7 @@ class Trainer:
 
     def __init__(self) -> None:
         self._data: Data | None = None
-        self._batches: ShuffledBatches | StreamedBatches | None = None
+        self._batches: TrainingBatches | None = None
         self._compiled: Compiled | None = None
         self._has_unfrozen = False
 
@@ -89,13 +89,9 @@ class Trainer:
         self.steps_per_epoch = math.ceil(self.train_size / training.batch_size)
         # The first number that a seed gives: a problem that needs more takes those that follow.
         order = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
-        if self._batches is None or self._batches.batch_size != training.batch_size:
-            size, buffer = training.batch_size, data.shuffle_buffer
-            if is_stream(data.train):
-                self._batches = StreamedBatches(data.train, self.train_size, size, buffer)
-            else:
-                x, y = data.train
-                self._batches = ShuffledBatches(x, y, size)
+        wanted = training.batch_size, training.reshuffle
+        if self._batches is None or not self._batches.fits(*wanted):
+            self._batches = TrainingBatches(data, *wanted)
         self.batches = self._batches.restart(order)
         self.model = self._model(config)
 
@@ -126,10 +122,10 @@ class Trainer:
             options_of(config.problem),
             self._data and self._data.fingerprint,
         )
-        structure = signature(*parts, at_once, *source)
+        structure = signature(*parts, new.start, at_once, *source)
         if self._compiled is None or not self._compiled.fits(structure):
             self._forget()
-            self._compiled = Compiled(*parts, structure, at_once)
+            self._compiled = Compiled(*parts, new.start, structure, at_once)
         mode = Mode(config.mode, load("mode_rule", config.mode_rule), config.mode_uses)
         return self._compiled.model(new.network, mode, config.lam, config.alpha, config.overall)
 

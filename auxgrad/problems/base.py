@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,18 +25,20 @@ class Training:
 
     Attributes:
         network: a Keras model.
-        auxiliary: where the auxiliary direction comes from.
+        auxiliary: where the auxiliary directions come from: one, or a dict of several by name.
         optimizer, loss, metrics: as `keras.Model.compile` takes them. The loss alone decides early
             stopping; a metric is recorded as val_<name> after every epoch and as test_<name> once.
         batch_size: examples in a training batch.
         epochs: the most epochs.
         patience: epochs without a lower validation loss before training stops.
+        start: how the moving average begins, as for `AuxiliaryModel`.
+        reshuffle: whether every epoch has other batches; else they are drawn once, by the seed.
         description: the network and its training in a few words; empty: made from them.
         loss_label: what the loss is, and its unit, for axis labels, such as "cross-entropy, nats".
     """
 
     network: keras.Model
-    auxiliary: auxgrad.Auxiliary
+    auxiliary: auxgrad.Auxiliary | Mapping[str, auxgrad.Auxiliary]
     optimizer: keras.optimizers.Optimizer
     loss: Any
     batch_size: int
@@ -44,6 +47,8 @@ class Training:
     description: str = ""
     metrics: Any = None
     loss_label: str = ""
+    start: str = "zero"
+    reshuffle: bool = True
 
 
 class Named(Section):

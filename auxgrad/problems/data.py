@@ -29,6 +29,8 @@ class Data:
         sizes: the number of examples of each part; given for each that is a `tf.data.Dataset`.
         examples: what an example is, in the plural.
         details: what else goes on record, as JSON.
+        auxiliary: training examples (x, y) of auxiliary losses that have data of their own, by the
+            name of the loss; each step takes a batch of each, as large as that of `train`.
         shuffle_buffer: from how many examples of a `tf.data.Dataset` the next one is drawn in training.
 
     Raises:
@@ -53,16 +55,21 @@ class Data:
     sizes: Mapping[str, int] = field(default_factory=dict)
     examples: str = "examples"
     details: Mapping[str, Any] = field(default_factory=dict)
+    auxiliary: Mapping[str, Any] = field(default_factory=dict)
     shuffle_buffer: int = 10_000
 
     def __post_init__(self) -> None:
-        sizes = {part: self._size(part) for part in PARTS}
+        sizes = {part: self._size(part, content) for part, content in self._contents.items()}
         object.__setattr__(self, "sizes", sizes)
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self._digest())
 
-    def _size(self, part: str) -> int:
-        content = getattr(self, part)
+    @property
+    def _contents(self) -> dict[str, Any]:
+        own = {f"auxiliary {name}": content for name, content in self.auxiliary.items()}
+        return {part: getattr(self, part) for part in PARTS} | own
+
+    def _size(self, part: str, content: Any) -> int:
         if is_stream(content):
             if not self.fingerprint:
                 raise DataError(f"Data: {part} is a tf.data.Dataset; fingerprint= must be given")
@@ -88,12 +95,12 @@ class Data:
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        for part in PARTS:
-            for place, array in leaves(getattr(self, part)):
+        for part, content in self._contents.items():
+            for place, array in leaves(content):
                 digest.update(f"{part}{place}".encode())
-                for kind, content in _contents(array):
+                for kind, raw in _contents(array):
                     digest.update(kind.encode())
-                    digest.update(content)
+                    digest.update(raw)
         return digest.hexdigest()
 
 

@@ -1,40 +1,39 @@
-"""Where the auxiliary direction comes from: a true auxiliary loss, or weight decay."""
+"""Where auxiliary directions come from: true auxiliary losses, or weight decay."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
+# The name of a Keras loss, a keras.losses.Loss, or a function (x, y, y_pred).
+Loss = Any
+
 
 class Auxiliary(abc.ABC):
-    """Base class: gives the auxiliary direction u of every step.
+    """Base class of an auxiliary task: `AuxiliaryLoss` and `WeightDecay`.
 
     `coupled` says how a·u + b·v is applied: with the primary gradient, through the optimizer (True),
     or after the optimizer's step, as AdamW decays weights (False).
+
+    Args:
+        weight: w, how much the direction counts beside others: lam·w·(a·u + b·v).
     """
 
     coupled: ClassVar[bool]
+    default_name: str = "auxiliary"
 
-    def forward(self, x: Any, y: Any, y_pred: Any) -> Any:
-        """What a coupled `direction` differentiates; called once a step, under the gradient tape."""
-        return None
-
-    @abc.abstractmethod
-    def direction(
-        self, forward: Any, tape: tf.GradientTape | None, variables: Sequence[keras.Variable]
-    ) -> list[tf.Tensor | None]:
-        """u, one for each variable; None where the auxiliary does not reach.
-
-        Decoupled it depends on the variables alone: forward and tape are None then. Called where XLA
-        compiles, so that weights read here are not held elsewhere and can be updated in place.
-        """
+    def __init__(self, weight: float = 1.0) -> None:
+        if isinstance(weight, bool) or not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"weight={weight!r}: must be a finite number >= 0")
+        self.weight = float(weight)
 
     def get_config(self) -> dict[str, Any]:
-        return {}
+        return {"weight": self.weight}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Auxiliary:
@@ -45,53 +44,192 @@ class Auxiliary(abc.ABC):
 class WeightDecay(Auxiliary):
     """Weight decay: u = θ for every trainable variable, biases too, before the optimizer's step.
 
-    Decoupled: θ ← θ − learning_rate·lam·(a·u + b·v), as in AdamW (arXiv 1711.05101), censored.
+    Decoupled: θ ← θ − learning_rate·lam·w·(a·u + b·v), as in AdamW (arXiv 1711.05101), censored.
+
+    Args:
+        weight: w.
     """
 
     coupled = False
+    default_name = "decay"
 
-    def direction(
-        self, forward: Any, tape: tf.GradientTape | None, variables: Sequence[keras.Variable]
-    ) -> list[tf.Tensor | None]:
+    def direction(self, variables: Sequence[keras.Variable]) -> list[tf.Tensor | None]:
+        """Return u.
+
+        Called where XLA compiles, so that weights read here are not held elsewhere and can be updated in
+        place.
+        """
         return [tf.convert_to_tensor(variable.value) for variable in variables]
 
 
 @keras.saving.register_keras_serializable("auxgrad")
 class AuxiliaryLoss(Auxiliary):
-    """A true auxiliary loss: u = ∇θ loss(x, y, y_pred).
+    """A true auxiliary loss: u = ∇θ loss.
 
-    Coupled: the optimizer gets ∇θ primary + lam·(a·u + b·v).
+    Coupled: the optimizer gets ∇θ primary + lam·w·(a·u + b·v).
 
     Args:
-        loss: called as loss(x, y, y_pred) with the batch as `fit` gets it and all outputs of the
-            network; returns a tensor, of which the mean is taken. To save the model, register it with
-            `keras.saving.register_keras_serializable`.
+        loss: one of
 
+            * a dict from outputs of the network to losses as `keras.Model.compile` takes them, names or
+              objects; the targets are those of the same name in `y`, and the losses are summed;
+            * a name of a Keras loss or a `keras.losses.Loss`, for a network with one output;
+            * a function (x, y, y_pred) of the batch as `fit` gets it and all outputs of the network,
+              which returns a loss for each example, or their mean. To save the model, register it
+              with `keras.saving.register_keras_serializable`.
+
+            `sample_weight` counts as in Keras: the mean is over weighted losses.
+        weight: w, the weight among several auxiliaries.
+
+    Raises:
+        ValueError: `loss` is none of these. In training: an output or a target does not exist, or the
+            loss trains a variable that the network does not have.
+
+    >>> AuxiliaryLoss({"odd": "binary_crossentropy"}, weight=0.3).default_name
+    'odd'
     >>> @keras.saving.register_keras_serializable("doctest")
-    ... def reconstruction(x, y, y_pred):
+    ... def copy_loss(x, y, y_pred):
     ...     return keras.losses.mean_squared_error(x, y_pred["copy"])
-    >>> AuxiliaryLoss(reconstruction).coupled
-    True
+    >>> AuxiliaryLoss(copy_loss).default_name
+    'copy'
     """
 
     coupled = True
 
-    def __init__(self, loss: Callable[[Any, Any, Any], Any]) -> None:
-        if not callable(loss):
-            raise ValueError(f"loss={loss!r}: must be a function of (x, y, y_pred)")
+    def __init__(self, loss: Loss | Mapping[str, Loss], weight: float = 1.0) -> None:
+        super().__init__(weight)
         self.loss = loss
+        self._by_output: dict[str | None, Any] | None = None
+        if isinstance(loss, Mapping):
+            if not loss:
+                raise ValueError("loss={}: must name an output")
+            self._by_output = {output: _keras_loss(each) for output, each in loss.items()}
+            self.default_name = "_".join(loss)
+        elif isinstance(loss, str | keras.losses.Loss):
+            self._by_output = {None: _keras_loss(loss)}
+        elif callable(loss):
+            self._function = loss
+            name = getattr(loss, "__name__", type(loss).__name__)
+            if name.isidentifier():
+                self.default_name = name.removesuffix("_loss") or name
+        else:
+            raise ValueError(
+                f"loss={loss!r}: must be a Keras loss, a dict of them by output, or a function of "
+                "(x, y, y_pred)"
+            )
 
-    def forward(self, x: Any, y: Any, y_pred: Any) -> tf.Tensor:
-        return tf.reduce_mean(self.loss(x, y, y_pred))
+    def has_target(self, y: Any) -> bool:
+        """Return whether `y` has the targets; a function is taken to find what it needs."""
+        if self._by_output is None or None in self._by_output:
+            return True
+        return isinstance(y, Mapping) and self._by_output.keys() <= y.keys()
 
-    def direction(
-        self, forward: Any, tape: Any, variables: Sequence[keras.Variable]
-    ) -> list[tf.Tensor | None]:
-        return list(tape.gradient(forward, [variable.value for variable in variables]))
+    def value(self, name: str, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
+        """Return the loss of a batch, a scalar; `name` is for messages."""
+        if self._by_output is None:
+            if isinstance(sample_weight, dict | list | tuple):
+                raise ValueError(
+                    f"auxiliary loss {name!r}: sample_weight has a part for each output, which a "
+                    "function of (x, y, y_pred) cannot use; give losses by output"
+                )
+            losses = self._function(x, y, y_pred)
+            return _weighted_mean(name, losses, sample_weight)
+        losses = []
+        for output, loss in self._by_output.items():
+            prediction, target, weights = (
+                _part(name, what, structure, output)
+                for what, structure in (
+                    ("output", y_pred),
+                    ("target", y),
+                    ("sample_weight", sample_weight),
+                )
+            )
+            if isinstance(loss, keras.losses.Loss):
+                losses.append(loss(target, prediction, sample_weight=weights))
+            else:
+                losses.append(_weighted_mean(name, loss(target, prediction), weights))
+        return tf.add_n([tf.cast(loss, tf.float32) for loss in losses]) if losses[1:] else losses[0]
 
     def get_config(self) -> dict[str, Any]:
-        return {"loss": keras.saving.serialize_keras_object(self.loss)}
+        return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AuxiliaryLoss:
-        return cls(keras.saving.deserialize_keras_object(config["loss"]))
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
+def _keras_loss(loss: Any) -> Any:
+    if not isinstance(loss, str | keras.losses.Loss) and not callable(loss):
+        raise ValueError(f"loss={loss!r}: must be the name of a Keras loss or a keras.losses.Loss")
+    return keras.losses.get(loss)
+
+
+def _part(name: str, what: str, structure: Any, output: str | None) -> Any:
+    """The part of outputs, targets or weights that belongs to an output; None: there is only one."""
+    if structure is None:
+        if what != "sample_weight":
+            raise ValueError(f"auxiliary loss {name!r}: there is no {what}")
+        return None
+    if isinstance(structure, Mapping):
+        if output in structure:
+            return structure[output]
+        if what == "sample_weight" and output is not None:
+            return None
+        known = ", ".join(str(key) for key in structure)
+        if output is None:
+            raise ValueError(f"auxiliary loss {name!r}: must be a dict by output; there are {known}")
+        raise ValueError(f"auxiliary loss {name!r}: there is no {what} {output!r}; there are {known}")
+    if isinstance(structure, list | tuple):
+        raise ValueError(
+            f"auxiliary loss {name!r}: {what}s are a {type(structure).__name__}; give a function of "
+            "(x, y, y_pred), or name the outputs by a dict"
+        )
+    if output is not None and what == "output":
+        raise ValueError(
+            f"auxiliary loss {name!r}, output {output!r}: the network has one output without a name"
+        )
+    return structure
+
+
+def _weighted_mean(name: str, losses: Any, sample_weight: Any) -> tf.Tensor:
+    """The mean of losses, each times its weight, as Keras' losses have it by default."""
+    losses = tf.convert_to_tensor(losses)
+    if sample_weight is not None:
+        if losses.shape.rank == 0:
+            raise ValueError(
+                f"auxiliary loss {name!r}: returns one number; for sample_weight to count it must "
+                "return a loss for each example"
+            )
+        weights = tf.cast(sample_weight, losses.dtype)
+        while (weights.shape.rank or 1) < (losses.shape.rank or 1):
+            weights = weights[..., tf.newaxis]
+        losses = losses * weights
+    return tf.reduce_mean(losses)
+
+
+def named(auxiliary: Any) -> dict[str, Auxiliary]:
+    """Return the auxiliaries by name, from what `AuxiliaryModel` takes.
+
+    Raises:
+        ValueError: it is neither an auxiliary nor a dict of them, or a name cannot be one of a metric.
+    """
+    if auxiliary is None:
+        auxiliary = WeightDecay()
+    if isinstance(auxiliary, Auxiliary):
+        return {auxiliary.default_name: auxiliary}
+    kinds = "a WeightDecay, an AuxiliaryLoss, or a dict of them by name"
+    if not isinstance(auxiliary, Mapping):
+        hint = (
+            f"; wrap it: AuxiliaryLoss({auxiliary.__name__})" if hasattr(auxiliary, "__name__") else ""
+        )
+        raise ValueError(f"auxiliary={auxiliary!r}: must be {kinds}{hint}")
+    if not auxiliary:
+        raise ValueError(f"auxiliary={{}}: must be {kinds}; mode SingleTask ignores it")
+    for name, each in auxiliary.items():
+        if not isinstance(each, Auxiliary):
+            raise ValueError(
+                f"auxiliary {name!r} is {each!r}: must be a WeightDecay or an AuxiliaryLoss"
+            )
+        if not isinstance(name, str) or not name.replace("_", "a").isalnum():
+            raise ValueError(f"auxiliary {name!r}: its name must be of letters, digits and _")
+    return dict(auxiliary)

@@ -12,6 +12,50 @@ import numpy as np
 import scipy.sparse
 import tensorflow as tf
 
+from auxgrad.problems.data import Data, is_stream
+from auxgrad.training.streams import zip_streams
+
+
+class TrainingBatches:
+    """Batches of the primary task, and of auxiliary losses that have data of their own, without end.
+
+    Args:
+        data: of the problem.
+        batch_size: examples in a batch of each stream.
+        reshuffle: whether every epoch has other batches.
+    """
+
+    def __init__(self, data: Data, batch_size: int, reshuffle: bool) -> None:
+        self._settings = batch_size, reshuffle
+        parts = {"train": data.train} | {
+            f"auxiliary {name}": data.auxiliary[name] for name in data.auxiliary
+        }
+        self._streams: list[ShuffledBatches | StreamedBatches] = []
+        for part, content in parts.items():
+            if is_stream(content):
+                size, buffer = data.sizes[part], data.shuffle_buffer
+                self._streams.append(StreamedBatches(content, size, batch_size, buffer, reshuffle))
+            else:
+                x, y = content
+                self._streams.append(ShuffledBatches(x, y, batch_size, reshuffle))
+        self._names = list(data.auxiliary)
+
+    def fits(self, batch_size: int, reshuffle: bool) -> bool:
+        """Return whether these are the batches of such a training."""
+        return self._settings == (batch_size, reshuffle)
+
+    def restart(self, seed: int) -> tf.data.Dataset:
+        """Return the batches in the orders of a seed; those of an earlier seed end with it."""
+        primary, *others = (
+            stream.restart(seed if i == 0 else _seed_of(seed, i))
+            for i, stream in enumerate(self._streams)
+        )
+        return zip_streams(primary, dict(zip(self._names, others, strict=True))) if others else primary
+
+
+def _seed_of(seed: int, stream: int) -> int:
+    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
+
 
 def in_order(x: Any, y: Any, batch_size: int) -> tf.data.Dataset:
     """Return a data set of all examples once, in their order, which keeps its batches in memory.
@@ -38,10 +82,11 @@ class ShuffledBatches:
     Args:
         x, y: as for `in_order`.
         batch_size: examples in a batch; the last one of an epoch has what is left.
+        reshuffle: whether every epoch has another order.
     """
 
-    def __init__(self, x: Any, y: Any, batch_size: int) -> None:
-        self.batch_size = batch_size
+    def __init__(self, x: Any, y: Any, batch_size: int, reshuffle: bool = True) -> None:
+        self.batch_size, self.reshuffle = batch_size, reshuffle
         self._examples = _Examples((x, y))
         self._steps = math.ceil(self._examples.size / batch_size)
         self._order = self._orders(0)
@@ -56,7 +101,8 @@ class ShuffledBatches:
     def _orders(self, seed: int) -> Callable[[int], np.ndarray]:
         @functools.lru_cache(maxsize=1)
         def order(epoch: int) -> np.ndarray:
-            return np.random.default_rng([seed, epoch]).permutation(self._examples.size)
+            number = epoch if self.reshuffle else 0
+            return np.random.default_rng([seed, number]).permutation(self._examples.size)
 
         return order
 
@@ -74,15 +120,23 @@ class StreamedBatches:
         size: how many examples it has; TensorFlow raises an error where there are others.
         batch_size: examples in a batch; the last one of an epoch has what is left.
         buffer: from how many examples the next one is drawn.
+        reshuffle: whether every epoch has another order.
     """
 
-    def __init__(self, examples: tf.data.Dataset, size: int, batch_size: int, buffer: int) -> None:
-        self.batch_size = batch_size
+    def __init__(
+        self,
+        examples: tf.data.Dataset,
+        size: int,
+        batch_size: int,
+        buffer: int,
+        reshuffle: bool = True,
+    ) -> None:
+        self.batch_size, self.reshuffle = batch_size, reshuffle
         self._examples, self._buffer = _of_size(examples, size), buffer
 
     def restart(self, seed: int) -> tf.data.Dataset:
         """Return the batches (x, y) in the orders of a seed."""
-        shuffled = self._examples.shuffle(self._buffer, seed, reshuffle_each_iteration=True)
+        shuffled = self._examples.shuffle(self._buffer, seed, self.reshuffle)
         return shuffled.batch(self.batch_size).repeat().prefetch(2)
 
 

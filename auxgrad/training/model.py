@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from auxgrad.censoring import Mode, Rule, censor_with, per_variable_products
-from auxgrad.training.auxiliaries import Auxiliary, WeightDecay
-from auxgrad.training.counters import BatchLosses, CensoringStatistics
-from auxgrad.training.directions import Directions, add, dense
+from auxgrad.censoring import Mode, Rule
+from auxgrad.training.auxiliaries import Auxiliary, named
+from auxgrad.training.losses import AuxiliaryLosses
 from auxgrad.training.modes import mode_config, mode_from_config
-from auxgrad.training.reference import MovingAverage
+from auxgrad.training.step.counters import BatchLosses
+from auxgrad.training.step.directions import Directions, dense
+from auxgrad.training.step.update import CensoredUpdate
+from auxgrad.training.streams import Batches, split
 
 
 @keras.saving.register_keras_serializable("auxgrad")
 class AuxiliaryModel(keras.Model):
-    r"""Trains a network on its primary loss with a censored auxiliary direction.
+    r"""Trains a network on its primary loss with censored auxiliary directions.
 
-    At every step, with g the gradient of the compiled loss and u the auxiliary direction:
+    At every step, with g the gradient of the compiled loss, and for each auxiliary with direction u and
+    weight w:
 
         v_t = (1 − alpha)·v_{t−1} + alpha·g_t            (v = g when alpha = 1)
-        coupled:    the optimizer gets g + lam·(a·u + b·v)
-        decoupled:  the optimizer steps with g, then θ ← θ − learning_rate·lam·(a·u + b·v)
+        coupled:    the optimizer gets g + lam·w·(a·u + b·v), summed over the auxiliaries
+        decoupled:  then θ ← θ − learning_rate·lam·w·(a·u + b·v)
 
-    (a, b) depends on the mode, see `auxgrad.censoring`; whether it is coupled is up to `auxiliary`.
-    `compile`, `fit`, `train_on_batch`, `evaluate`, `predict` and `save` are those of Keras.
+    (a, b) depends on the mode, see `auxgrad.censoring`, and on the auxiliary; losses are coupled, weight
+    decay is decoupled. `compile`, `fit`, `train_on_batch`, `evaluate`, `predict` and `save` are those of
+    Keras; logs have `<name>_loss` for each auxiliary loss. With `auxgrad.zip_streams` an auxiliary loss
+    has data of its own.
 
     Args:
         network: any Keras model; `compile(loss=...)` is its primary loss.
-        auxiliary: `WeightDecay()` (default) or `AuxiliaryLoss(...)`.
+        auxiliary: `WeightDecay()` (default), `AuxiliaryLoss(...)`, or a dict of several by name.
         mode: a name in `auxgrad.censoring.MODES`, a `Mode` or a rule.
-        lam: weight of the auxiliary direction, finite and >= 0; can be assigned during training.
+        lam: weight of the auxiliary directions, finite and >= 0; can be assigned during training.
         alpha: share of the newest primary gradient in the reference, in (0, 1]; can be assigned too.
         overall: one (a, b) for all variables instead of one each.
         start: "zero" begins the moving average at v_0 = 0, "first" at v_1 = g_1.
@@ -44,20 +49,23 @@ class AuxiliaryModel(keras.Model):
         ValueError: an argument out of range; at `compile`, an optimizer that scales the loss or
             accumulates gradients, since either would censor against something else than g.
 
-    >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    >>> model = AuxiliaryModel(network, mode="Orthogonal", lam=10.0)
-    >>> model.compile(optimizer="adam", loss="mse")
-    >>> history = model.fit(tf.ones((8, 4)), tf.ones((8, 1)), epochs=2, verbose=0)
+    >>> inputs = keras.Input((4,))
+    >>> outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("digit", "odd")}
+    >>> network = keras.Model(inputs, outputs)
+    >>> model = AuxiliaryModel(network, AuxiliaryLoss({"odd": "mse"}), mode="Orthogonal")
+    >>> model.compile(optimizer="adam", loss={"digit": "mse"})
+    >>> y = {"digit": tf.ones((8, 1)), "odd": tf.zeros((8, 1))}
+    >>> history = model.fit(tf.ones((8, 4)), y, epochs=2, verbose=0)
     >>> sorted(history.history)
-    ['loss']
+    ['loss', 'odd_loss']
     """
 
     def __init__(
         self,
         network: keras.Model,
-        auxiliary: Auxiliary | None = None,
+        auxiliary: Auxiliary | Mapping[str, Auxiliary] | None = None,
         mode: str | Mode | Rule = "Projection",
-        lam: float = 100.0,
+        lam: float = 1.0,
         alpha: float = 0.01,
         overall: bool = False,
         start: str = "zero",
@@ -65,11 +73,15 @@ class AuxiliaryModel(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         self.mode = Mode.of(mode)
-        self._average: MovingAverage | None = None
+        self._update: CensoredUpdate | None = None
         if start not in ("zero", "first"):
             raise ValueError(f"start={start!r}: must be 'zero' or 'first'")
         self.network = network
-        self.auxiliary = WeightDecay() if auxiliary is None else auxiliary
+        self.auxiliaries = named(auxiliary)
+        self._auxiliary_losses = AuxiliaryLosses(self.auxiliaries)
+        self._auxiliary_metrics = list(
+            self._auxiliary_losses.trackers.values()
+        )  # Keras finds metrics in attributes.
         self.overall = bool(overall)
         self.start = start
         # Plain tf.Variables are not saved with the model's weights.
@@ -102,7 +114,8 @@ class AuxiliaryModel(keras.Model):
     def alpha(self, value: float) -> None:
         if not 0 < value <= 1:
             raise ValueError(f"alpha={value!r}: must be a number in (0, 1]")
-        if self.built and value < 1 and self._average is None and self.mode.averages_reference:
+        has_no_average = self._update is not None and self._update.average is None
+        if has_no_average and value < 1 and self.mode.averages_reference:
             raise ValueError(f"alpha={value!r}: a model made with alpha=1 keeps no average")
         self._alpha = float(value)
         self._share.assign(value)
@@ -126,13 +139,18 @@ class AuxiliaryModel(keras.Model):
         self.built = True
 
     def _build_state(self) -> None:
-        variables = self.network.trainable_variables
-        # By identity: in a model of a person's own two layers may have one name.
-        self._slot_of = {id(variable): slot for slot, variable in enumerate(variables)}
-        names = [".".join(variable.path.split("/")[-2:]) for variable in variables]
-        if self.alpha < 1 and self.mode.averages_reference:
-            self._average = MovingAverage(variables, self.add_weight, self.start)
-        self._statistics = CensoringStatistics(names)
+        if self._update is None:
+            has_average = self.alpha < 1 and self.mode.averages_reference
+            self._update = CensoredUpdate(
+                self.auxiliaries,
+                self.mode,
+                self.overall,
+                self._lam,
+                self._share,
+                self.network.trainable_variables,
+                self.add_weight if has_average else None,
+                self.start,
+            )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return self.network(inputs, training=training)
@@ -142,6 +160,7 @@ class AuxiliaryModel(keras.Model):
 
         Only that part is compiled by XLA, which has no sparse products.
         """
+        self._auxiliary_losses.check_compiled(kwargs.get("loss", args[1] if len(args) > 1 else None))
         super().compile(*args, jit_compile=False, **kwargs)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("optimizer: must not scale the loss; use the policy mixed_bfloat16")
@@ -162,27 +181,49 @@ class AuxiliaryModel(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         if self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError("AuxiliaryModel trains on one device: it censors whole gradients")
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape(persistent=self.auxiliary.coupled) as tape:
-            y_pred = self(x, training=True)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
-            forward = None if self.mode.ignores_auxiliary else self.auxiliary.forward(x, y, y_pred)
+        ignores = self.mode.ignores_auxiliary
+        with tf.GradientTape(persistent=bool(self._auxiliary_metrics) and not ignores) as tape:
+            batches, y_pred, loss, losses = self._forward(data, training=True)
         variables = self.trainable_variables
         values = [variable.value for variable in variables]
         primary = dense(tape.gradient(loss, values))
-        auxiliary: Directions = []
-        if self.auxiliary.coupled and not self.mode.ignores_auxiliary:
-            auxiliary = dense(self.auxiliary.direction(forward, tape, variables))
+        auxiliary: dict[str, Directions] = {}
+        if not ignores:
+            self._auxiliary_losses.check_variables(tape, losses, self.network.variables)
+            auxiliary = {name: dense(tape.gradient(each, values)) for name, each in losses.items()}
 
         if not self.optimizer.built:
             with tf.init_scope():
                 self.optimizer.build(variables)
         self._update_function()(primary, auxiliary)
         self._batch_losses.append(loss)
-        batch_size = tf.shape(tf.nest.flatten(x)[0])[0]
+        return self._logs(batches, y_pred, loss, losses)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        return self._logs(*self._forward(data, training=False))
+
+    def predict_step(self, data: Any) -> Any:
+        return self(split(data).primary[0], training=False)
+
+    def _forward(self, data: Any, training: bool) -> tuple[Batches, Any, Any, dict[str, Any]]:
+        """The batches, the outputs for the primary one, its loss, and the auxiliary losses."""
+        batches = split(data)
+        x, y, sample_weight = batches.primary
+        y_pred = self(x, training=training)
+        loss = self.compute_loss(x, y, y_pred, sample_weight, training=training)
+        without_own = training and self.mode.ignores_auxiliary
+        losses = self._auxiliary_losses.values(self, batches, y_pred, training, without_own)
+        return batches, y_pred, loss, losses
+
+    def _logs(
+        self, batches: Batches, y_pred: Any, loss: Any, losses: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        x, y, sample_weight = batches.primary
         # Private, but the metric that `fit` shows as the loss, and that no public method updates.
-        self._loss_tracker.update_state(loss, sample_weight=batch_size)
-        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        self._loss_tracker.update_state(loss, sample_weight=batches.size())
+        self._auxiliary_losses.log(losses, batches)
+        logs = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return self._auxiliary_losses.without_missing(logs, losses)
 
     def restart(self, network: keras.Model, optimizer_state: Sequence[Any]) -> None:
         """Return to the first step, with the state of a network like the model's own.
@@ -198,68 +239,23 @@ class AuxiliaryModel(keras.Model):
             own.assign(fresh)
         for own, value in zip(self.optimizer.variables, optimizer_state, strict=True):
             own.assign(value)
-        if self._average is not None:
-            self._average.reset()
+        if self._update is not None and self._update.average is not None:
+            self._update.average.reset()
         self._batch_losses.reset()
         self.reset_censoring_statistics()
 
     def _update_function(self) -> Any:
         if self.run_eagerly:
-            return self._update
+            return self._step
         if self._compiled_update is None:
             self._compiled_update = tf.function(
-                self._update, jit_compile=self._jit_update, autograph=False
+                self._step, jit_compile=self._jit_update, autograph=False
             )
         return self._compiled_update
 
-    def _update(self, primary: Directions, auxiliary: Directions) -> None:
-        """One step of the optimizer and the auxiliary direction: all that follows the gradients."""
-        variables = self.trainable_variables
-        if self.mode.ignores_auxiliary:
-            self._apply(primary, variables)
-            return
-        if not self.auxiliary.coupled:
-            auxiliary = dense(self.auxiliary.direction(None, None, variables))
-        reference = self._reference(primary)
-        scalars = per_variable_products(auxiliary, reference)
-        self._count(scalars)
-        censored = censor_with(scalars, auxiliary, reference, self.mode, self.overall)
-        if self.auxiliary.coupled:
-            self._apply(add(primary, self._lam, censored), variables)
-            return
-        learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)  # A schedule goes on below.
-        self._apply(primary, variables)
-        for variable, direction in zip(variables, censored, strict=True):
-            if direction is not None:
-                rate = tf.cast(learning_rate * self._lam, direction.dtype)
-                variable.assign_sub(rate * direction)
-                if variable.constraint is not None:
-                    variable.assign(variable.constraint(variable))
-
-    def _apply(self, gradients: Directions, variables: Sequence[keras.Variable]) -> None:
-        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        self.optimizer.apply_gradients(pairs)
-
-    def _reference(self, primary: Directions) -> Directions:
-        if self._average is None:
-            return primary
-        return self._average.update(self._slots(), primary, self._share.read_value())
-
-    def _slots(self) -> list[int]:
-        """Rank of each trainable variable among those that were trainable when the model was built."""
-        for variable in self.trainable_variables:
-            if id(variable) not in self._slot_of:
-                raise ValueError(
-                    f"variable {variable.path} has become trainable since the AuxiliaryModel was built: "
-                    "make a new AuxiliaryModel of the network"
-                )
-        return [self._slot_of[id(variable)] for variable in self.trainable_variables]
-
-    def _count(self, scalars: tf.Tensor) -> None:
-        rows = [tf.zeros((3,))] * len(self._slot_of)
-        for slot, row in zip(self._slots(), tf.unstack(scalars), strict=True):
-            rows[slot] = row
-        self._statistics.add(rows)
+    def _step(self, primary: Directions, auxiliary: Mapping[str, Directions]) -> None:
+        assert self._update is not None
+        self._update(self.optimizer, self.trainable_variables, primary, auxiliary)
 
     def censoring_statistics(self) -> dict[str, float]:
         """Return how the auxiliary direction u stood to the reference v since the last reset.
@@ -269,19 +265,21 @@ class AuxiliaryModel(keras.Model):
             "conflict/<layer>.<variable>", the share of steps with ⟨u, v⟩ < 0, for each variable, and
             "cosine/overall" and "conflict/overall", from scalars summed over the variables.
             Steps in which u or v is zero do not count; without any other, the entry is left out.
+            Of several auxiliaries each has its own: "cosine/<auxiliary>/<layer>.<variable>", ...
             Always empty in a mode that ignores the auxiliary task.
         """
-        return self._statistics.means()
+        return {} if self._update is None else self._update.statistics()
 
     def reset_censoring_statistics(self) -> None:
         """Forget all that `censoring_statistics` has counted."""
-        self._statistics.reset()
+        if self._update is not None:
+            self._update.reset_statistics()
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "network": keras.saving.serialize_keras_object(self.network),
-            "auxiliary": keras.saving.serialize_keras_object(self.auxiliary),
+            "auxiliary": keras.saving.serialize_keras_object(dict(self.auxiliaries)),
             "mode": mode_config(self.mode),
             "lam": self.lam,
             "alpha": self.alpha,

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from auxgrad.censoring import Mode
-from auxgrad.training.auxiliaries import Auxiliary
+from auxgrad.training.auxiliaries import AuxiliaryLoss, named
 from auxgrad.training.model import AuxiliaryModel
 
 # Modules whose classes keep their whole state in variables and in what `get_config` returns.
@@ -28,7 +28,7 @@ class Compiled:
     ends. New ones for each run would fill the memory: the network is brought back to its start instead.
 
     Args:
-        network, auxiliary, optimizer, loss, metrics: as for `AuxiliaryModel`.
+        network, auxiliary, optimizer, loss, metrics, start: as for `AuxiliaryModel`.
         structure: their `signature`; None if they cannot be used again.
         steps_per_execution: as for `AuxiliaryModel.compile`.
     """
@@ -36,14 +36,16 @@ class Compiled:
     def __init__(
         self,
         network: keras.Model,
-        auxiliary: Auxiliary,
+        auxiliary: Any,
         optimizer: keras.optimizers.Optimizer,
         loss: Any,
         metrics: Any,
+        start: str,
         structure: str | None,
         steps_per_execution: int,
     ) -> None:
         self._network, self._auxiliary, self._optimizer, self._loss = network, auxiliary, optimizer, loss
+        self._begin = start
         self._metrics, self._structure, self._at_once = metrics, structure, steps_per_execution
         self._models: dict[tuple[Mode, bool, bool], AuxiliaryModel] = {}
         optimizer.build(network.trainable_variables)
@@ -61,7 +63,9 @@ class Compiled:
         way = mode, overall, alpha < 1
         model = self._models.pop(way, None)
         if model is None:
-            model = AuxiliaryModel(self._network, self._auxiliary, mode, lam, alpha, overall)
+            model = AuxiliaryModel(
+                self._network, self._auxiliary, mode, lam, alpha, overall, self._begin
+            )
             model.compile(
                 self._optimizer,
                 self._loss,
@@ -85,7 +89,7 @@ class Compiled:
 
 def signature(
     network: keras.Model,
-    auxiliary: Auxiliary,
+    auxiliary: Any,
     optimizer: keras.optimizers.Optimizer,
     loss: Any,
     metrics: Any,
@@ -100,14 +104,17 @@ def signature(
         rest: what else was compiled in, as JSON takes it.
     """
     try:
-        own = (network, auxiliary, optimizer, metrics)
+        tasks = named(auxiliary)
+        own = (network, tasks, optimizer, metrics)
         parts = [keras.saving.serialize_keras_object(part) for part in own]
         if not all(_is_known(part) for part in parts):
             return None
         parts[2]["config"].pop("name", None)  # Seen nowhere, and another for each optimizer.
         known = [_without_seeds(part) for part in parts]
         flags = [(variable.path, variable.trainable) for variable in network.variables]
-        return json.dumps([*known, flags, _loss_state(loss), *rest], sort_keys=True)
+        losses = [each.loss for each in tasks.values() if isinstance(each, AuxiliaryLoss)]
+        states = [_loss_state(each) for each in (loss, *losses)]
+        return json.dumps([*known, flags, states, *rest], sort_keys=True)
     except (TypeError, ValueError, NotImplementedError):
         return None
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from auxgrad.execution.curves import RecordCurves
-from auxgrad.training.counters import LOSSES_KEPT
 from auxgrad.training.model import AuxiliaryModel
+from auxgrad.training.step.counters import LOSSES_KEPT
 
 
 class Record:

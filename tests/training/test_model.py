@@ -13,7 +13,7 @@ import tensorflow as tf
 import auxgrad
 from auxgrad import AuxiliaryLoss, AuxiliaryModel
 from auxgrad.censoring import MODES
-from auxgrad.training.counters import LOSSES_KEPT
+from auxgrad.training.step.counters import LOSSES_KEPT
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "trajectories.json").read_text())
 BCE = keras.losses.BinaryCrossentropy(from_logits=True)

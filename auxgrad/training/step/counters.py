@@ -49,8 +49,8 @@ class BatchLosses:
 class CensoringStatistics:
     """Sums over steps of cosine and conflict, for each variable and for all of them together."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = (*names, "overall")
+    def __init__(self, names: Sequence[str], prefix: str = "") -> None:
+        self._names = tuple(prefix + name for name in (*names, "overall"))
         # A row for each name: summed cosine, steps with conflict, steps counted.
         self._sums = tf.Variable(tf.zeros((len(self._names), 3)), trainable=False)
 

@@ -1,0 +1,1 @@
+"""What follows the gradients in an optimisation step: averaging, censoring, updating, counting."""
