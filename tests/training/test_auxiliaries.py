@@ -1,0 +1,284 @@
+"""Auxiliary losses as Keras users write them: by output, as a function, several, with own data."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import auxgrad
+from auxgrad import AuxiliaryLoss, AuxiliaryModel, WeightDecay
+
+BCE = keras.losses.BinaryCrossentropy(from_logits=True)
+LOSS = {"digit": BCE}
+RATE = 0.1
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5,))
+    hidden = keras.layers.Dense(8, activation="tanh", name="hidden")(inputs)
+    outputs = {name: keras.layers.Dense(1, name=name)(hidden) for name in ("digit", "odd")}
+    return keras.Model(inputs, outputs)
+
+
+def batch(rows=16, seed=0):
+    x = np.random.default_rng(seed).normal(size=(rows, 5)).astype(np.float32)
+    return x, {"digit": (x[:, :1] > 0).astype(np.float32), "odd": (x[:, 1:2] > 0).astype(np.float32)}
+
+
+@keras.saving.register_keras_serializable("tests")
+def odd_loss(x, y, y_pred):
+    return keras.losses.binary_crossentropy(y["odd"], y_pred["odd"], from_logits=True)
+
+
+def gradients(net, loss):
+    """Gradients of a function of the network."""
+    values = [variable.value for variable in net.trainable_variables]
+    with tf.GradientTape() as tape:
+        found = loss(net)
+    return tape.gradient(found, values)
+
+
+def trained(auxiliary, data=None, mode="Projection", lam=1.0, **settings):
+    """The weights after a step of gradient descent, and what the step logs."""
+    net = network()
+    model = AuxiliaryModel(net, auxiliary, mode, lam, alpha=1.0, **settings)
+    model.compile(keras.optimizers.SGD(RATE), LOSS)
+    data = data or batch()
+    if isinstance(data, tf.data.Dataset):
+        logs = {name: each[0] for name, each in model.fit(data, verbose=0).history.items()}
+    else:
+        logs = model.train_on_batch(*data, return_dict=True)
+    return net.get_weights(), logs
+
+
+def assert_near(got, wanted):
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        AuxiliaryLoss({"odd": BCE}),
+        AuxiliaryLoss({"odd": keras.losses.BinaryCrossentropy(from_logits=True, name="other")}),
+        {"parity": AuxiliaryLoss(odd_loss)},
+        {"parity": AuxiliaryLoss({"odd": BCE}, weight=2.0), "none": AuxiliaryLoss(odd_loss, weight=0)},
+    ],
+    ids=["output", "another name", "named", "two"],
+)
+def test_one_loss_in_several_spellings(same):
+    lam = 0.5 if isinstance(same, dict) and len(same) == 2 else 1.0
+    weights, logs = trained(same, lam=lam)
+    wanted, wanted_logs = trained(AuxiliaryLoss(odd_loss))
+    assert_near(weights, wanted)
+    assert wanted_logs.keys() == {"loss", "odd_loss"}
+    name = "parity_loss" if isinstance(same, dict) else "odd_loss"
+    assert logs[name] == pytest.approx(wanted_logs["odd_loss"])
+
+
+@pytest.mark.parametrize("overall", [False, True])
+def test_several_are_censored_each_by_itself_and_weighted(overall):
+    def l2(x, y, y_pred):
+        return 3.0 * tf.reduce_sum(y_pred["digit"] ** 2, axis=-1)
+
+    parts = {
+        "odd": AuxiliaryLoss(odd_loss, weight=0.3),
+        "l2": AuxiliaryLoss(l2, weight=2.0),
+        "decay": WeightDecay(0.5),
+    }
+    x, y = batch()
+    weights, logs = trained(parts, lam=0.7, overall=overall)
+    net = network()
+    before = [variable.numpy() for variable in net.trainable_variables]
+    g = gradients(net, lambda net: BCE(y["digit"], net(x)["digit"]))
+    directions = {
+        "odd": gradients(net, lambda net: tf.reduce_mean(odd_loss(x, y, net(x)))),
+        "l2": gradients(net, lambda net: tf.reduce_mean(l2(x, y, net(x)))),
+        "decay": before,
+    }
+    wanted = [
+        theta - RATE * (0 if own is None else own.numpy()) for theta, own in zip(before, g, strict=True)
+    ]
+    for name, u in directions.items():
+        for i, part in enumerate(auxgrad.censor(u, g, "Projection", overall)):
+            if part is not None:
+                wanted[i] = wanted[i] - RATE * 0.7 * parts[name].weight * part.numpy()
+    assert_near(weights, wanted)
+    assert logs["l2_loss"] == pytest.approx(float(tf.reduce_mean(l2(x, y, net(x)))), rel=1e-5)
+    assert set(logs) == {"loss", "odd_loss", "l2_loss"}
+
+
+def test_statistics_of_each_auxiliary():
+    model = AuxiliaryModel(
+        network(), {"odd": AuxiliaryLoss(odd_loss), "decay": WeightDecay()}, "Multitask"
+    )
+    model.compile("sgd", LOSS)
+    model.train_on_batch(*batch())
+    found = model.censoring_statistics()
+    assert {"cosine/odd/overall", "cosine/decay/overall", "conflict/decay/hidden.kernel"} <= found.keys()
+    # The digit's head has no direction from the loss of the other.
+    assert "cosine/odd/digit.kernel" not in found
+
+
+@pytest.mark.parametrize(
+    "auxiliary", [AuxiliaryLoss({"odd": BCE}), AuxiliaryLoss(odd_loss)], ids=["Keras", "function"]
+)
+def test_sample_weights_count_for_every_loss(auxiliary):
+    x, y = batch()
+    weights = np.linspace(0, 3, len(x)).astype(np.float32)
+    _, logs = trained(auxiliary, (x, y, weights), mode="SingleTask")
+    outputs = network()(x)
+    each = keras.losses.binary_crossentropy(y["odd"], outputs["odd"], from_logits=True)
+    assert logs["odd_loss"] == pytest.approx(float(np.mean(weights * each)), rel=1e-5)
+    # Rows of weight zero change nothing.
+    weights = np.array([1.0] * 12 + [0.0] * 4, np.float32)
+    changed = {name: np.where(weights[:, None] > 0, part, 9.0) for name, part in y.items()}
+    assert_near(trained(auxiliary, (x, changed, weights))[0], trained(auxiliary, (x, y, weights))[0])
+
+
+def test_sample_weights_by_output():
+    x, y = batch()
+    half = np.full(len(x), 0.5, np.float32)
+    _, logs = trained(AuxiliaryLoss({"odd": BCE}), (x, y, {"digit": half, "odd": 3 * half}))
+    _, plain = trained(AuxiliaryLoss({"odd": BCE}))
+    assert logs["odd_loss"] == pytest.approx(1.5 * plain["odd_loss"], rel=1e-5)
+    assert logs["loss"] == pytest.approx(0.5 * plain["loss"], rel=1e-5)
+
+
+def test_a_loss_with_data_of_its_own():
+    (x, y), (own_x, own_y) = batch(), batch(24, seed=1)
+    streams = [tf.data.Dataset.from_tensors(part) for part in ((x, y), (own_x, own_y))]
+    weights, logs = trained(
+        AuxiliaryLoss({"odd": BCE}), auxgrad.zip_streams(streams[0], {"odd": streams[1]})
+    )
+    net = network()
+    before = [variable.numpy() for variable in net.trainable_variables]
+    g = gradients(net, lambda net: BCE(y["digit"], net(x)["digit"]))
+    u = gradients(net, lambda net: BCE(own_y["odd"], net(own_x)["odd"]))
+    total = [
+        sum(part.numpy() for part in pair if part is not None)
+        for pair in zip(g, auxgrad.censor(u, g, "Projection"), strict=True)
+    ]
+    assert_near(weights, [a - RATE * b for a, b in zip(before, total, strict=True)])
+    assert logs["odd_loss"] == pytest.approx(float(BCE(own_y["odd"], net(own_x)["odd"])), rel=1e-5)
+
+
+def test_evaluation_and_prediction_take_plain_data():
+    x, y = batch()
+    digits = tf.data.Dataset.from_tensor_slices((x, {"digit": y["digit"]})).batch(8)
+    odd = tf.data.Dataset.from_tensor_slices((x, {"odd": y["odd"]})).batch(4).repeat()
+    model = AuxiliaryModel(network(), AuxiliaryLoss({"odd": BCE}))
+    model.compile("adam", LOSS)
+    history = model.fit(
+        auxgrad.zip_streams(digits, {"odd": odd}), validation_data=digits, epochs=2, verbose=0
+    ).history
+    assert set(history) == {"loss", "odd_loss", "val_loss"}
+    assert set(model.evaluate(digits, return_dict=True, verbose=0)) == {"loss"}
+    assert model.predict(x, verbose=0)["odd"].shape == (16, 1)
+    # Where the data has the targets, the loss is told too.
+    fresh = AuxiliaryModel(network(), AuxiliaryLoss({"odd": BCE}))
+    fresh.compile("adam", LOSS)
+    logs = fresh.evaluate(x, y, return_dict=True, verbose=0)
+    assert logs["odd_loss"] == pytest.approx(float(BCE(y["odd"], network()(x)["odd"])), rel=1e-5)
+
+
+def test_single_task_ignores_them_but_tells_their_losses():
+    x, y = batch()
+    weights, logs = trained(AuxiliaryLoss({"odd": BCE}), mode="SingleTask")
+    plain = network()
+    plain.compile(keras.optimizers.SGD(RATE), LOSS)
+    plain.train_on_batch(x, y)
+    assert_near(weights, plain.get_weights())
+    assert set(logs) == {"loss", "odd_loss"}
+
+
+def test_several_are_saved_and_loaded(tmp_path):
+    parts = {"odd": AuxiliaryLoss({"odd": BCE}, weight=0.3), "other": AuxiliaryLoss(odd_loss, 2.0)}
+    model = AuxiliaryModel(network(), {**parts, "decay": WeightDecay(0.01)}, "Orthogonal", 0.5, 0.2)
+    model.compile("adam", LOSS)
+    model.train_on_batch(*batch())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert {name: each.weight for name, each in loaded.auxiliaries.items()} == {
+        "odd": 0.3,
+        "other": 2.0,
+        "decay": 0.01,
+    }
+    for each in (model, loaded):
+        each.train_on_batch(*batch(seed=1))
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_lam_is_one_by_default():
+    assert AuxiliaryModel(network()).lam == 1.0
+
+
+HEAD = keras.layers.Dense(3)
+HEAD.build((None, 5))
+
+
+def with_a_layer_of_its_own(x, y, y_pred):
+    return tf.reduce_sum(HEAD(x) ** 2, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("auxiliary", "line"),
+    [
+        (odd_loss, r"must be a WeightDecay, an AuxiliaryLoss, .*; wrap it: AuxiliaryLoss\(odd_loss\)"),
+        ([WeightDecay()], "must be a WeightDecay, an AuxiliaryLoss, or a dict of them by name"),
+        ({}, "must be a WeightDecay, an AuxiliaryLoss, or a dict of them by name; mode SingleTask"),
+        ({"a": odd_loss}, "auxiliary 'a' is .*: must be a WeightDecay or an AuxiliaryLoss"),
+        ({"a b": WeightDecay()}, "auxiliary 'a b': its name must be of letters, digits and _"),
+        ({"digit": AuxiliaryLoss(odd_loss)}, None),
+        (AuxiliaryLoss({"even": BCE}), "'even': there is no output 'even'; there are digit, odd"),
+        (AuxiliaryLoss("mse"), "'auxiliary': must be a dict by output; there are digit, odd"),
+        (AuxiliaryLoss(with_a_layer_of_its_own), "depends on the variable .*kernel.* does not have"),
+    ],
+)
+def test_wrong_auxiliaries_get_one_sentence(auxiliary, line):
+    if line is None:
+        trained(auxiliary)  # No clash: the loss of a single output has no entry of its own.
+        return
+    with pytest.raises(ValueError, match=line):
+        trained(auxiliary)
+
+
+def test_other_wrong_arguments():
+    for make, line in (
+        (lambda: AuxiliaryLoss(3), "loss=3: must be a Keras loss, a dict of them by output, or a fun"),
+        (lambda: AuxiliaryLoss({}), "must name an output"),
+        (lambda: AuxiliaryLoss({"odd": 3}), "loss=3: must be the name of a Keras loss or a"),
+        (lambda: WeightDecay(-1), "weight=-1: must be a finite number >= 0"),
+        (lambda: AuxiliaryLoss("mse", weight=float("nan")), "weight=nan: must be a finite number"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            make()
+    x, y = batch()
+    with pytest.raises(ValueError, match="there is no target 'odd'; there are digit"):
+        trained(AuxiliaryLoss({"odd": BCE}), (x, {"digit": y["digit"]}))
+    with pytest.raises(ValueError, match="has an output of this name, whose loss would be odd_loss"):
+        AuxiliaryModel(network(), AuxiliaryLoss({"odd": BCE})).compile("sgd", {"digit": BCE, "odd": BCE})
+    weights = np.ones(16, np.float32)
+    with pytest.raises(ValueError, match="sample_weight has a part for each output"):
+        trained(AuxiliaryLoss(odd_loss), (x, y, {"digit": weights}))
+    with pytest.raises(ValueError, match="returns one number; for sample_weight to count"):
+        trained(AuxiliaryLoss(lambda x, y, y_pred: tf.reduce_mean(y_pred["odd"])), (x, y, weights))
+    stream = tf.data.Dataset.from_tensors((x, y))
+    with pytest.raises(
+        ValueError, match="a stream for 'copy', which is no aux.*; there are odd"
+    ):
+        trained(AuxiliaryLoss(odd_loss), auxgrad.zip_streams(stream, {"copy": stream}))
+
+
+def test_a_frozen_teacher_is_no_foreign_variable():
+    teacher = keras.layers.Dense(1)
+    teacher.build((None, 5))
+
+    def distil(x, y, y_pred):
+        return (y_pred["odd"] - keras.ops.stop_gradient(teacher(x))) ** 2
+
+    assert trained(AuxiliaryLoss(distil))[1]["distil_loss"] > 0
