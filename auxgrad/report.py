@@ -21,9 +21,9 @@ from auxgrad.record.folders import claim_folder, file_name
 from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import REPORTS, Store
 from auxgrad.reports import analysis, documents
-from auxgrad.reports.csv_files import read_published, read_runs
+from auxgrad.reports.csv_files import Published, read_published, read_runs
 from auxgrad.reports.metric import LOSS, Metric, check_name
-from auxgrad.reports.report import Curves, Published, Report, read_curves, store_report
+from auxgrad.reports.report import Curves, Report, read_curves, store_report
 from auxgrad.reports.runs import Filters, RunSet, check_filters, from_store
 
 LONGEST = 500  # Characters of a list of values on record; MLflow takes 6,000.
@@ -73,7 +73,7 @@ class Request:
         parser.add_argument(
             "--compare",
             metavar="FILE",
-            help="set beside figure7, or a CSV file like table.csv or runs.csv",
+            help="set beside figure5, figure7, or a CSV file like table.csv or runs.csv",
         )
         parser.add_argument(
             "--runs",
@@ -112,8 +112,7 @@ class Request:
             raise ReportError("--maximize: of test_loss lower is always better")
         published = Published()
         if given.compare:
-            means = read_published(given.compare, Metric(given.metric))
-            published = Published(Path(given.compare).stem, means)
+            published = read_published(given.compare, Metric(given.metric))
         asked = given.metric, given.maximize
         return Request(tracking, filters, given.runs, published, given.output, *asked)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from auxgrad.config.overrides import OPTIONS
 from auxgrad.config.setting import Setting
-from auxgrad.config.values import format_value
+from auxgrad.config.values import format_value, parse_scalar
 from auxgrad.errors import ReportError
 from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.runs import ReportedRun, Study
@@ -88,8 +89,35 @@ def read_runs(file: Path, metric: Metric = LOSS) -> list[ReportedRun]:
     return runs
 
 
-def read_published(name: str, metric: Metric = LOSS) -> dict[Setting, Estimate]:
+@dataclass(frozen=True)
+class PublishedMean:
+    """The published result of a setting, in the studies that have the options."""
+
+    setting: Setting
+    estimate: Estimate
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Results that a report is compared with, and what they are called; empty for no comparison."""
+
+    name: str = ""
+    means: Sequence[PublishedMean] = ()
+
+    def of(self, study: Study) -> dict[Setting, Estimate]:
+        """Return the results of a study; for a setting the one with the most options counts."""
+        # An option that is not known of a study may have any value: nothing is compared then.
+        matching = [mean for mean in self.means if mean.options.items() <= study.options.items()]
+        matching.sort(key=lambda mean: len(mean.options))
+        return {mean.setting: mean.estimate for mean in matching}
+
+
+def read_published(name: str, metric: Metric = LOSS) -> Published:
     """Return means, standard deviations and numbers of runs of settings.
+
+    Columns `problem`, `data` and those of their options, such as `problem.task`, say of which studies a
+    mean is; an empty cell says nothing.
 
     Args:
         name: one of the files that come with the package (`figure7`), or a path to a CSV file with the
@@ -107,22 +135,32 @@ def read_published(name: str, metric: Metric = LOSS) -> dict[Setting, Estimate]:
         if not file.is_file():
             ours = ", ".join(sorted(each.stem for each in PUBLISHED.glob("*.csv")))
             raise ReportError(f"--compare={name}: no such file; must be a CSV file, or one of {ours}")
-    if required(metric)[-1] in _header(file):
-        values: dict[Setting, list[float]] = {}
-        runs = read_runs(file, metric)
-        if len(titles := sorted({run.study.title for run in runs})) > 1:
-            raise ReportError(f"--compare={name}: has runs of {', '.join(titles)}; must be of one study")
-        for run in runs:
-            if run.value is not None and not run.diverged:
-                values.setdefault(run.setting, []).append(run.value)
-        return {setting: Estimate.of(own) for setting, own in values.items()}
+    is_of_runs = required(metric)[-1] in _header(file)
+    means = _averaged(file, name, metric) if is_of_runs else _published(file, metric)
+    return Published(file.stem, means)
+
+
+def _averaged(file: Path, name: str, metric: Metric) -> list[PublishedMean]:
+    values: dict[Setting, list[float]] = {}
+    runs = read_runs(file, metric)
+    if len(titles := sorted({run.study.title for run in runs})) > 1:
+        raise ReportError(f"--compare={name}: has runs of {', '.join(titles)}; must be of one study")
+    for run in runs:
+        if run.value is not None and not run.diverged:
+            values.setdefault(run.setting, []).append(run.value)
+    return [PublishedMean(setting, Estimate.of(own)) for setting, own in values.items()]
+
+
+def _published(file: Path, metric: Metric) -> list[PublishedMean]:
     needed = published_columns(metric)
     mean, deviation = needed[-3:-1]
-    published: dict[Setting, Estimate] = {}
+    means: list[PublishedMean] = []
+    known: set[tuple[Setting, frozenset[tuple[str, str]]]] = set()
     for line, row in rows_of(file, needed):
         cell = Cells(file, line, row)
-        setting = cell.setting()
-        if setting in published:
+        setting, options = cell.setting(), cell.options()
+        key = setting, frozenset(options.items())
+        if key in known:
             cell.fail("lam", f"of {setting.name} is there twice")
         if not row[mean]:
             continue  # A setting without finished runs, in a table of ours.
@@ -130,8 +168,9 @@ def read_published(name: str, metric: Metric = LOSS) -> dict[Setting, Estimate]:
         std = math.nan if n == 1 else cell.number(deviation, least=0)
         if n < 1:
             cell.fail("runs", "must be a whole number >= 1")
-        published[setting] = Estimate(cell.number(mean), std, n)
-    return published
+        known.add(key)
+        means.append(PublishedMean(setting, Estimate(cell.number(mean), std, n), options))
+    return means
 
 
 def _header(file: Path) -> list[str]:
@@ -191,6 +230,14 @@ class Cells:
             return kind(text) if text else None
         except ValueError:
             self.fail(column, f"must be empty or {'a whole' if kind is int else 'a'} number")
+
+    def options(self) -> dict[str, str]:
+        """Return what the row says of the problem, the data and their options."""
+        return {
+            key: format_value(parse_scalar(text))
+            for key, text in self.row.items()
+            if text and (key in ("problem", "data") or key.startswith(OPTIONS))
+        }
 
     def setting(self) -> Setting:
         """Return the setting of a row, its unused knobs neutral."""

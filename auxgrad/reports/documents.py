@@ -211,6 +211,8 @@ def comparison_md(
 
 def agreement(comparisons: Sequence[Comparison]) -> str:
     """Return in a sentence how many settings agree."""
+    if not comparisons:
+        return "No setting of this study is in it."
     told = [each for each in comparisons if each.difference.agrees is not None]
     agree = sum(bool(each.difference.agrees) for each in told)
     rest = len(comparisons) - len(told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ from auxgrad.config.setting import Setting
 from auxgrad.record.folders import file_name
 from auxgrad.reports import analysis, documents, styles
 from auxgrad.reports.analysis import Comparison, Row
-from auxgrad.reports.csv_files import write_runs
+from auxgrad.reports.csv_files import Published, write_runs
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.runs import RunSet, Study
-from auxgrad.reports.statistics import Estimate, MeanCurve, epoch_means
+from auxgrad.reports.statistics import MeanCurve, epoch_means
 
 if TYPE_CHECKING:
     from auxgrad.record.store import Store
@@ -24,14 +24,6 @@ LOSSES = {"val_loss": "validation loss", "train_loss": "training loss"}
 CENSORING = ("cosine/overall", "conflict/overall")
 
 Curves = Mapping[Setting, Mapping[str, MeanCurve]]
-
-
-@dataclass(frozen=True)
-class Published:
-    """Results that a report is compared with, and what they are called; empty for no comparison."""
-
-    name: str = ""
-    estimates: Mapping[Setting, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,7 @@ class Report:
         labels = {run.loss_label for run in part.runs if run.loss_label}
         metric = replace(metric, loss_label=labels.pop() if len(labels) == 1 else "")
         rows = analysis.table(part, metric)
-        comparisons = analysis.compare(rows, published.estimates)
+        comparisons = analysis.compare(rows, published.of(study))
         tests, coverage = analysis.significance(rows), documents.coverage(part, rows)
         return Report(metric, study, part, rows, tests, comparisons, published, coverage)
 
@@ -99,7 +91,7 @@ class Report:
 
     def _only_on_one_side(self) -> list[str]:
         ours = {row.setting for row in self.rows if row.estimate}
-        theirs = self.published.estimates.keys()
+        theirs = self.published.of(self.study).keys()
         sentences = []
         for side, alone in (("here", ours - theirs), (f"in {self.published.name}", theirs - ours)):
             if theirs and alone:

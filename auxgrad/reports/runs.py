@@ -32,6 +32,8 @@ class Study:
         key: what decides: `Identity.study_key`; the title where there is no identity.
         title: the problem, the data set and what was changed, for a reader.
         problem, data, changes: the parts of the title, for the columns of runs.csv; empty if not known.
+        options: by key, `problem`, `data` and their options, such as `problem.task`, as far as they are
+            known.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Study:
     problem: str
     data: str
     changes: str
+    options: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_identified(self) -> bool:
@@ -49,14 +52,20 @@ class Study:
     def of(identity: Identity) -> Study:
         """Return the study of a run."""
         names = identity.names.problem, identity.names.data
-        return Study(identity.study_key, identity.study_name, *names, " ".join(identity.changes))
+        keys = ("problem", "data", *identity.option_keys)
+        options = {key: value for key in keys if (value := identity.option(key)) is not None}
+        changes = " ".join(identity.changes)
+        return Study(identity.study_key, identity.study_name, *names, changes, options)
 
     @staticmethod
     def named(problem: str = "", data: str = "", changes: str = "") -> Study:
         """Return the study of runs of which nothing but these texts is known."""
-        words = [f"{key}={name}" for key, name in (("problem", problem), ("data", data)) if name]
+        names = {key: name for key, name in (("problem", problem), ("data", data)) if name}
+        words = [f"{key}={name}" for key, name in names.items()]
         title = " ".join([*words, changes]).strip() or UNKNOWN
-        return Study(title, title, problem, data, changes)
+        changed = (word.partition("=") for word in changes.split())
+        options = {**names, **{key: value for key, _, value in changed}}
+        return Study(title, title, problem, data, changes, options)
 
 
 @dataclass(frozen=True)

@@ -355,6 +355,36 @@ def test_one_seed(store, capsys):
     assert "nan" not in text.lower()
 
 
+def test_each_study_is_compared_with_its_own_published_means(store, capsys):
+    for task, loss in (("same", 0.41), ("similar", 0.43)):
+        for seed in range(3):
+            words = ["problem=synthetic", f"problem.task={task}", f"seed={seed}"]
+            make_run(store, loss + seed / 100, *words, "overall=true", "lam=3")
+            make_run(store, 0.44 + seed / 100, *words, "mode=SingleTask")
+            make_run(store, 0.3, "mode=SingleTask", f"seed={seed}")
+    folder = make(Request.of(["--compare", "figure5"]))
+    compared = {
+        task: {
+            row["mode"]: row["published"]
+            for row in rows(folder / f"problem=synthetic_problem.task={task}" / "comparison.csv")
+        }
+        for task in ("same", "similar")
+    }
+    assert compared == {
+        "same": {"SingleTask": "0.44729", "Projection": "0.41022"},
+        "similar": {"SingleTask": "0.44729", "Projection": "0.43209"},
+    }
+    out = capsys.readouterr().out
+    assert out.count("compare   figure5: 2 of 2 settings agree within 95 %.") == 2
+    assert "compare   figure5: No setting of this study is in it." in out
+    text = (folder / "problem=synthetic_problem.task=similar" / "report.md").read_text()
+    assert "Only in figure5 (19): " in text
+    # A file of the runs knows the task too.
+    runs = folder / "problem=synthetic_problem.task=similar" / "runs.csv"
+    again = make(Request.of([f"--runs={runs}", "--compare=figure5"]))
+    assert {row["published"] for row in rows(again / "comparison.csv")} == {"0.44729", "0.43209"}
+
+
 def test_data_and_networks_are_not_mixed(store):
     make_run(store, 0.3, "mode=SingleTask")
     make_run(store, 0.9, "mode=SingleTask", "problem.hidden=[8]")
@@ -452,7 +482,7 @@ def test_nothing_finished(store):
         (["tracking.urk=3"], "tracking.urk=3: unknown key; must be one of tracking.uri"),
         (
             ["--compare", "figure8"],
-            "--compare=figure8: no such file; must be a CSV file, or one of figure7",
+            "--compare=figure8: no such file; must be a CSV file, or one of figure5, figure7",
         ),
         (
             ["--compare", "short.csv"],

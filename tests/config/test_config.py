@@ -93,6 +93,22 @@ def test_one_line_names_key_value_and_what_is_allowed(override, line):
     assert str(caught.value) == line
 
 
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("problem.task=other", "problem.task=other: must be one of same, similar, unrelated"),
+        ("problem.task=null", "problem.task=null: must be one of same, similar, unrelated"),
+        ("problem.epochs=true", "problem.epochs=true: must be a whole number >= 1"),
+        ("problem.patience=0", "problem.patience=0: must be a whole number >= 1"),
+        ("data=imdb", "data=imdb: the problem takes no data"),
+    ],
+)
+def test_options_of_the_synthetic_problem(override, line):
+    with pytest.raises(ConfigError) as caught:
+        compose(["problem=synthetic", override])
+    assert str(caught.value) == line
+
+
 @pytest.mark.parametrize("override", ["sed=3", "+sed=3", "problem.batchsize=3", "+data.cach_dir=x"])
 def test_an_unknown_key_gets_the_nearest(override):
     with pytest.raises(
@@ -147,6 +163,7 @@ def test_no_tensorflow_no_mlflow_before_the_checks():
         "import hydra_plugins.auxgrad.grid_sweeper, hydra_plugins.auxgrad.launchers\n"
         "import auxgrad.problems.reviews\n"
         "auxgrad.config.compose(['lam=3'])\n"
+        "auxgrad.config.compose(['problem=synthetic'])\n"
         "assert not {'tensorflow', 'keras', 'mlflow', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,6 +12,8 @@ from auxgrad.reports.csv_files import columns, read_published, read_runs, write_
 from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.runs import ReportedRun, Study
 
+ANY = Study.named()
+
 
 def test_a_file_is_read_back_as_it_was(tmp_path):
     own = [
@@ -64,7 +66,7 @@ def test_published_means_of_another_metric(tmp_path):
     file.write_text(
         "mode,overall,alpha,lam,test_accuracy_mean,test_accuracy_std,runs\nSingleTask,false,1,0,0.9,0.1,9\n"
     )
-    [estimate] = read_published(str(file), accuracy).values()
+    [estimate] = read_published(str(file), accuracy).of(ANY).values()
     assert (estimate.mean, estimate.std, estimate.n) == (0.9, 0.1, 9)
     with pytest.raises(ReportError, match="column test_loss_mean, test_loss_std is missing"):
         read_published(str(file))
@@ -128,7 +130,7 @@ def test_runs_to_compare_with_are_of_one_study_and_have_converged(tmp_path):
         "SingleTask,false,1,0,inf,a",
     ]
     file.write_text("\n".join(lines) + "\n")
-    [estimate] = read_published(str(file)).values()
+    [estimate] = read_published(str(file)).of(ANY).values()
     assert (estimate.mean, estimate.n) == (0.3, 1)
     file.write_text("\n".join([*lines, "SingleTask,false,1,0,0.9,b"]) + "\n")
     with pytest.raises(ReportError, match="has runs of data=a, data=b; must be of one study"):
@@ -136,10 +138,41 @@ def test_runs_to_compare_with_are_of_one_study_and_have_converged(tmp_path):
 
 
 def test_figure7_comes_with_the_package():
-    published = read_published("figure7")
+    published = read_published("figure7").of(ANY)
     assert len(published) == 19
     best = published[Setting("Projection", False, 0.01, 100.0)]
     assert (best.mean, best.std, best.n) == (0.29743, 0.00631, 50)
+
+
+def test_figure5_has_means_of_three_tasks():
+    published = read_published("figure5")
+    assert len(published.means) == 61
+    tasks = [f"problem.task={task}" for task in ("same", "similar", "unrelated")]
+    of_task = [published.of(Study.named("synthetic", "", task)) for task in tasks]
+    assert [len(means) for means in of_task] == [21, 21, 21]
+    projection, single = Setting("Projection", True, 0.01, 3.0), Setting("SingleTask", False, 1.0, 0.0)
+    assert [means[projection].mean for means in of_task] == [0.41022, 0.43209, 0.49987]
+    # SingleTask, which ignores the task, is the same for all three.
+    assert [means[single].mean for means in of_task] == [0.44729] * 3
+    assert not published.of(Study.named("reviews", "imdb25k"))
+
+
+def test_means_of_some_studies_only(tmp_path):
+    file = tmp_path / "published.csv"
+    header = "problem.width,problem,mode,overall,alpha,lam,test_loss_mean,test_loss_std,runs"
+    rows = ["8,p,SingleTask,false,1,0,0.3,0.1,9", ",p,SingleTask,false,1,0,0.4,0.1,9"]
+
+    def mean(*study):
+        return [estimate.mean for estimate in read_published(str(file)).of(Study.named(*study)).values()]
+
+    for order in (rows, rows[::-1]):
+        file.write_text("\n".join([header, *order]) + "\n")
+        assert mean("p", "d", "data.n=1 problem.width=8") == [0.3]
+        assert mean("p", "d", "problem.width=16") == mean("p", "d") == [0.4]
+        assert mean("q", "d", "problem.width=8") == mean() == []
+    file.write_text("\n".join([header, *rows, rows[0].replace("8,", "8.0,")]) + "\n")
+    with pytest.raises(ReportError, match=r"line 4: lam=0 of SingleTask is there twice"):
+        read_published(str(file))
 
 
 @pytest.mark.parametrize(

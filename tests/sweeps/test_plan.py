@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import pytest
 from hydra import compose as hydra_compose
@@ -14,6 +15,8 @@ from auxgrad.config.composing import with_value_source
 from auxgrad.config.groups import conf_dir, options
 from auxgrad.config.overrides import quote_values
 from auxgrad.errors import ConfigError
+from auxgrad.reports.csv_files import read_published
+from auxgrad.reports.runs import Study
 from auxgrad.sweeps.plan import plan
 
 
@@ -35,9 +38,13 @@ def planned():
     return go
 
 
-def params_of(experiment):
+def sweeper_of(experiment):
     file = conf_dir() / "experiment" / f"{experiment}.yaml"
-    return OmegaConf.to_container(OmegaConf.load(file))["hydra"]["sweeper"]["params"]
+    return OmegaConf.to_container(OmegaConf.load(file))["hydra"]["sweeper"]
+
+
+def params_of(experiment):
+    return sweeper_of(experiment)["params"]
 
 
 def settings(found):
@@ -54,6 +61,30 @@ def test_published_grids(planned, experiment, count):
     assert len(planned.composed) <= 6  # One for each mode, not one for each run.
     shorter = planned("seed=range(3)", params=params_of(experiment))
     assert len(shorter.configs) == 3 * count
+
+
+@pytest.mark.parametrize(("experiment", "count"), [("synthetic", 376), ("figure5", 61)])
+def test_published_grids_of_three_tasks(planned, experiment, count):
+    found = planned("problem=synthetic", **sweeper_of(experiment))
+    assert len(found.configs) == 20 * count
+    assert len(settings(found)) == count
+    assert len({config.identity().key for config in found.configs}) == len(found.configs)
+    tasks = Counter((config.mode == "SingleTask", config.problem.task) for config in found.configs)
+    each = 20 * (count - 1) // 3
+    assert tasks == {
+        (True, "same"): 20,
+        **{(False, task): each for task in ("same", "similar", "unrelated")},
+    }
+    assert len(planned.composed) <= 16  # One for each mode and task.
+
+
+def test_figure5_is_what_was_published(planned):
+    found = planned("problem=synthetic", "seed=0", **sweeper_of("figure5"))
+    published = read_published("figure5")
+    for task in ("same", "similar", "unrelated"):
+        run = {config.identity().setting for config in found.configs if config.problem.task == task}
+        missing = published.of(Study.named("synthetic", "", f"problem.task={task}")).keys() - run
+        assert {setting.mode for setting in missing} == (set() if task == "same" else {"SingleTask"})
 
 
 def test_what_a_mode_does_not_use_is_dropped(planned):

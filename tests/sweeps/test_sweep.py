@@ -176,7 +176,7 @@ def test_an_error_in_the_data_is_not_tried_again(sweep, tmp_path, small):
             "hydra.launcher.jobs_per_gpu=x: must be a whole number >= 1",
         ),
         (["retries=-1"], "retries=-1: must be a whole number >= 0"),
-        (["experiment=papre"], "experiment=papre: must be one of figure7, paper"),
+        (["experiment=papre"], "experiment=papre: must be one of figure5, figure7, paper, synthetic"),
         (["hydra/launcher=lokal"], "hydra/launcher=lokal: must be one of basic, local, ray, slurm"),
         (["tracking.experiment=a,b"], "tracking: must be the same for all runs of a sweep"),
         (["lam=interval(1,2)"], "lam=interval(1,2): the grid sweeper needs single values"),
