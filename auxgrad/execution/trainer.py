@@ -29,7 +29,7 @@ from auxgrad.training.metrics import maximized
 from auxgrad.training.model import AuxiliaryModel
 from auxgrad.training.reuse import Compiled, signature
 
-MOST_STEPS_AT_ONCE = 8
+MOST_STEPS_AT_ONCE = 10
 EVALUATION_BATCH = 4096
 STREAMED_BATCH = 256  # Of examples that may be large.
 

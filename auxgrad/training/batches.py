@@ -15,6 +15,8 @@ import tensorflow as tf
 from auxgrad.problems.data import Data, is_stream
 from auxgrad.training.streams import zip_streams
 
+MOST_COPIED = 64 << 20  # Bytes of examples of which TensorFlow gets a copy.
+
 
 class TrainingBatches:
     """Batches of the primary task, and of auxiliary losses that have data of their own, without end.
@@ -91,7 +93,10 @@ class ShuffledBatches:
         self._steps = math.ceil(self._examples.size / batch_size)
         self._order = self._orders(0)
         numbers = tf.data.Dataset.counter()
-        self._dataset = _dataset(numbers, self._examples, self._gather)
+        if self._examples.are_few_and_dense:
+            self._dataset = self._in_tensorflow(numbers)
+        else:
+            self._dataset = _dataset(numbers, self._examples, self._gather)
 
     def restart(self, seed: int) -> tf.data.Dataset:
         """Return the batches (x, y) in the orders of a seed; those of an earlier seed end with it."""
@@ -105,6 +110,20 @@ class ShuffledBatches:
             return np.random.default_rng([seed, number]).permutation(self._examples.size)
 
         return order
+
+    def _in_tensorflow(self, epochs: tf.data.Dataset) -> tf.data.Dataset:
+        """The same batches, gathered by TensorFlow: without a call of Python in every step."""
+
+        def rows(epoch: tf.Tensor) -> tf.data.Dataset:
+            order = tf.numpy_function(
+                lambda epoch: self._order(int(epoch)), [epoch], tf.int64, stateful=False
+            )
+            order.set_shape((self._examples.size,))
+            return tf.data.Dataset.range(self._steps).map(
+                lambda step: order[step * self.batch_size : (step + 1) * self.batch_size]
+            )
+
+        return epochs.flat_map(rows).map(self._examples.take).prefetch(2).with_options(_options())
 
     def _gather(self, number: int) -> list[Any]:
         epoch, step = divmod(number, self._steps)
@@ -160,9 +179,13 @@ def _dataset(
         )
         return examples.pack(arrays)
 
+    return numbers.map(batch).prefetch(2).with_options(_options())
+
+
+def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.autotune.enabled = False  # It stalls the start of many an epoch for 0.2 s.
-    return numbers.map(batch).prefetch(2).with_options(options)
+    return options
 
 
 class _Examples:
@@ -173,6 +196,20 @@ class _Examples:
         self._arrays = [_Rows.of(array) for array in keras.tree.flatten(structure)]
         self.size = self._arrays[0].size
         self.types = [kind for array in self._arrays for kind in array.types]
+        self._copies: list[tf.Tensor] | None = None
+
+    @property
+    def are_few_and_dense(self) -> bool:
+        """Whether TensorFlow can hold a copy of them, and gathers from it quickly."""
+        dense = [each.array for each in self._arrays if not isinstance(each, _SparseRows)]
+        return len(dense) == len(self._arrays) and sum(each.nbytes for each in dense) <= MOST_COPIED
+
+    def take(self, rows: tf.Tensor) -> Any:
+        """Return these rows as tensors."""
+        if self._copies is None:
+            with tf.init_scope():
+                self._copies = [tf.constant(each.array) for each in self._arrays]
+        return self.pack([tf.gather(copy, rows) for copy in self._copies])
 
     def gather(self, chosen: np.ndarray) -> list[Any]:
         return [part for array in self._arrays for part in array.gather(chosen)]
