@@ -2,7 +2,7 @@
 
 `censor` combines gradients, `AuxiliaryModel` trains any Keras network with them, `WeightDecay` and
 `AuxiliaryLoss` say where the auxiliary direction comes from. `python -m auxgrad.train`, or `run` in a
-notebook, trains and sweeps a `Problem`, with its `Data` and its `Training`: the one that ships with the
+notebook, trains and sweeps a `Problem`, with its `Data` and its `Training`: one that ships with the
 package, or your own. `runs` returns the finished runs.
 """
 

@@ -45,7 +45,7 @@ def test_the_quick_start_is_two_lines():
 def test_no_other_commands_than_the_ones_run_here():
     assert set(OTHERS) == {UI, *REPORTS, BENCHMARKS}
     assert len(REPORTS) == 4
-    assert len(TRAINING) == 16
+    assert len(TRAINING) == 18
     assert [re.findall(r"launcher=(\w+)", command) for command in CLUSTER] == [
         ["slurm"],
         ["slurm"],
@@ -84,6 +84,8 @@ def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> N
         write_study(tmp_path)
     if "problem=digits" in command:
         small = ["problem.hidden=4", "problem.epochs=1"]
+    if "problem=synthetic" in command or "problem=toy" in command:
+        small = ["problem.epochs=1"]
     words = [sys.executable, *shlex.split(command)[1:]]
     if "--multirun" in words and "launcher" not in command:
         words.append("hydra.launcher.workers=1")

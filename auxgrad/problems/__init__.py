@@ -1,4 +1,4 @@
-"""What can be trained: the base classes, and a package for each problem that ships."""
+"""What can be trained: the base classes, and modules for each problem that ships."""
 
 from auxgrad.problems.base import DataSource, Problem, Training
 from auxgrad.problems.data import Data

@@ -1,0 +1,68 @@
+"""Points in the plane: a picture of what each mode does to two losses."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+import auxgrad
+
+__all__ = ["Toy"]
+
+STEPS = 10  # In an epoch, after each of which a point is recorded.
+
+POINTS = "a list of points [x, y]"
+
+PositiveWhole = Annotated[int, Field(strict=True, ge=1, description="a whole number >= 1")]
+
+
+def _checked(points: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+    if not points or any(len(point) != 2 or not all(map(math.isfinite, point)) for point in points):
+        raise ValueError(f"must be {POINTS}")
+    return points
+
+
+class Toy(auxgrad.Problem):
+    """Points p in the plane; primary loss (‖p‖ − 1)², auxiliary loss ‖p − (2, 0)‖².
+
+    Each starting point is a variable of its own, so that with overall=false the paths do not depend on
+    one another. The paths are on record as the metrics val_point_1_x, val_point_1_y and so on.
+    """
+
+    uses_global_state = False
+
+    starts: Annotated[
+        tuple[tuple[float, ...], ...], AfterValidator(_checked), Field(description=POINTS)
+    ] = ((-1.5, 0.4), (-0.5, -0.4), (0.3, 1.6), (1.8, -1.5))
+    epochs: PositiveWhole = 150
+
+    def load(self) -> auxgrad.Data:
+        import numpy as np
+
+        def part(rows: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+            # The input stands for nothing, and the target is the radius.
+            ones = np.ones((rows, 1), np.float32)
+            return ones, {f"point_{i + 1}": ones for i in range(len(self.starts))}
+
+        return auxgrad.Data(train=part(STEPS), validation=part(1), test=part(1))
+
+    def build(self, data: auxgrad.Data, seed: int) -> auxgrad.Training:
+        import keras
+
+        from auxgrad.problems.toy import network
+
+        points = network.build(self.starts)
+        return auxgrad.Training(
+            network=points,
+            auxiliary=auxgrad.AuxiliaryLoss(network.distance_from_the_goal),
+            optimizer=keras.optimizers.Adam(0.01),
+            loss=dict.fromkeys(points.output_names, network.distance_from_the_circle),
+            loss_label="squared distance",
+            metrics={name: [network.x, network.y] for name in points.output_names},
+            batch_size=1,
+            epochs=self.epochs,
+            patience=self.epochs,  # The path is the result, not where the loss was lowest.
+            description=f"{len(self.starts)} points in the plane, Adam 0.01",
+        )
