@@ -107,8 +107,17 @@ class Published:
 
     def of(self, study: Study) -> dict[Setting, Estimate]:
         """Return the results of a study; for a setting the one with the most options counts."""
-        # An option that is not known of a study may have any value: nothing is compared then.
-        matching = [mean for mean in self.means if mean.options.items() <= study.options.items()]
+        # An option that is not known of a study may have any value: nothing is compared then. Runs of
+        # other programs need not name their problem.
+        known = study.options
+        matching = [
+            mean
+            for mean in self.means
+            if all(
+                known.get(key, value if key == "problem" else None) == value
+                for key, value in mean.options.items()
+            )
+        ]
         matching.sort(key=lambda mean: len(mean.options))
         return {mean.setting: mean.estimate for mean in matching}
 

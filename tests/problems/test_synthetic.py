@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import keras
@@ -13,8 +12,6 @@ import auxgrad
 from auxgrad.problems.synthetic import Synthetic, draw
 
 TASKS = ("same", "similar", "unrelated")
-HAS_STREAMS = "auxiliary" in {field.name for field in dataclasses.fields(auxgrad.Data)}
-needs_streams = pytest.mark.skipif(not HAS_STREAMS, reason="Data has no field auxiliary yet")
 
 
 def test_the_draw_is_the_published_one():
@@ -31,7 +28,6 @@ def test_the_draw_is_the_published_one():
     assert {array.dtype for array in (*inputs.values(), *matrices.values())} == {np.dtype("float32")}
 
 
-@needs_streams
 @pytest.mark.parametrize("task", TASKS)
 def test_the_targets(task):
     data, (inputs, matrices) = Synthetic(task=task).load(), draw()
@@ -47,14 +43,12 @@ def test_the_targets(task):
     assert data.details["task"] == task
 
 
-@needs_streams
 def test_the_fingerprint_tells_the_tasks_apart():
     first, again = ([Synthetic(task=task).load().fingerprint for task in TASKS] for _ in range(2))
     assert first == again
     assert len(set(first)) == 3
 
 
-@needs_streams
 def test_the_network_and_its_training():
     problem = Synthetic(task="similar")
     training = problem.build(problem.load(), 0)
@@ -76,7 +70,6 @@ def test_the_network_and_its_training():
     assert not training.reshuffle
 
 
-@needs_streams
 def test_a_seed_fixes_the_initial_weights_whatever_the_global_state():
     data, weights = Synthetic(task="same").load(), []
     for number, seed in enumerate((0, 0, 1)):
@@ -89,7 +82,6 @@ def test_a_seed_fixes_the_initial_weights_whatever_the_global_state():
     assert not any(np.array_equal(a, b) for a, b in itertools.pairwise(kernels))
 
 
-@needs_streams
 @pytest.mark.long
 def test_the_published_level(in_tmp):
     """0.4473 ± 0.0055 was published; with other batches in every epoch it would be 0.437."""

@@ -46,7 +46,9 @@ def drawn():
             for lam in (1.0, 10.0, 100.0)
         }
     )
-    return rows, over_lam(rows, analysis.compare(rows, read_published("figure7").of(Study.named("x"))))
+    return rows, over_lam(
+        rows, analysis.compare(rows, read_published("figure7").of(Study.named("reviews")))
+    )
 
 
 def test_the_figure_shows_every_mean(drawn):
