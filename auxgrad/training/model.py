@@ -128,7 +128,7 @@ class AuxiliaryModel(keras.Model):
     def batch_losses(self, since: int = 0) -> np.ndarray:
         """Return the primary loss of each training batch from step `since` on, counted from 0.
 
-        `fit` shows the mean of an epoch. Raises ValueError if more than 1,024 steps have gone."""
+        `fit` shows the mean of an epoch. Raises ValueError for more than are kept, 1,024 or more."""
         return self._batch_losses.since(since)
 
     def build(self, input_shape: Any) -> None:
@@ -162,6 +162,8 @@ class AuxiliaryModel(keras.Model):
         """
         self._auxiliary_losses.check_compiled(kwargs.get("loss", args[1] if len(args) > 1 else None))
         super().compile(*args, jit_compile=False, **kwargs)
+        if self._batch_losses.steps == 0:
+            self._batch_losses = BatchLosses(self.steps_per_execution)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("optimizer: must not scale the loss; use the policy mixed_bfloat16")
         if self.optimizer.gradient_accumulation_steps:

@@ -261,6 +261,17 @@ def test_batch_losses_are_kept_for_a_thousand_steps():
     assert (np.diff(losses) <= 0).all()  # In the order of the steps, across the end of the buffer.
 
 
+def test_more_steps_in_one_call_than_losses_are_kept():
+    x, y = batch(8)
+    at_once = LOSSES_KEPT + 100
+    model = AuxiliaryModel(network(), mode="SingleTask")
+    model.compile(keras.optimizers.SGD(0.01), BCE, steps_per_execution=at_once)
+    data = tf.data.Dataset.from_tensors((x, y)).repeat()
+    model.fit(data, steps_per_epoch=at_once, epochs=2, verbose=0)
+    assert len(model.batch_losses()) == 2 * at_once
+    assert (np.diff(model.batch_losses()) <= 0).all()
+
+
 def test_lam_can_change_during_training():
     x, y = batch()
     model = AuxiliaryModel(network(), mode="Multitask", lam=0.0)

@@ -13,11 +13,17 @@ LOSSES_KEPT = 1024
 
 
 class BatchLosses:
-    """The primary losses of the last `LOSSES_KEPT` training steps, and the number of steps."""
+    """The primary losses of the last training steps, and the number of steps.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: steps of one call of TensorFlow, between which nobody can ask. `LOSSES_KEPT` losses are
+            kept, or those of two calls.
+    """
+
+    def __init__(self, at_once: int = 1) -> None:
+        self.kept = max(LOSSES_KEPT, 2 * at_once)
         # Plain tf.Variables are no part of a Keras model's weights: not saved, not restored.
-        self._losses = tf.Variable(tf.zeros((LOSSES_KEPT,)), trainable=False, name="losses")
+        self._losses = tf.Variable(tf.zeros((self.kept,)), trainable=False, name="losses")
         self._steps = tf.Variable(0, trainable=False, name="steps", dtype=tf.int64)
 
     @property
@@ -27,18 +33,18 @@ class BatchLosses:
 
     def append(self, loss: tf.Tensor) -> None:
         """Add the loss of a step."""
-        position = tf.IndexedSlices(tf.cast(loss, tf.float32), self._steps % LOSSES_KEPT)
+        position = tf.IndexedSlices(tf.cast(loss, tf.float32), self._steps % self.kept)
         self._losses.scatter_update(position)
         self._steps.assign_add(1)
 
     def since(self, step: int) -> np.ndarray:
         """Return the losses from a step on, counted from 0.
 
-        Raises ValueError if more than `LOSSES_KEPT` steps have gone since.
+        Raises ValueError if that is more than are kept.
         """
         steps = self.steps
-        if steps - step > LOSSES_KEPT:
-            raise ValueError(f"since={step}: of {steps} losses only the last {LOSSES_KEPT} are kept")
+        if steps - step > self.kept:
+            raise ValueError(f"since={step}: of {steps} losses only the last {self.kept} are kept")
         return np.take(self._losses.numpy(), np.arange(step, steps), mode="wrap")
 
     def reset(self) -> None:
