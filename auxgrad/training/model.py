@@ -49,6 +49,7 @@ class AuxiliaryModel(keras.Model):
         ValueError: an argument out of range; at `compile`, an optimizer that scales the loss or
             accumulates gradients, since either would censor against something else than g.
 
+    >>> from auxgrad import AuxiliaryLoss
     >>> inputs = keras.Input((4,))
     >>> outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("digit", "odd")}
     >>> network = keras.Model(inputs, outputs)
