@@ -92,6 +92,8 @@ class Session:
         print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
         try:
             tags = {**versions.tags(), "data_fingerprint": data.fingerprint}
+            if (about := self._trainer.about_metrics) is not None:
+                tags[METRICS] = json.dumps(about)
             identity = config.identity(data.fingerprint)
             writer = store.start_run(identity, tags, _dataset(config, data), once)
         except AlreadyFinished as found:
@@ -122,11 +124,13 @@ class Session:
         writer.text(described, CONFIG_FILE)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(described)
+        has_tag = self._trainer.about_metrics is not None
         tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
         result = replace(self._trainer.train(writer, tensorboard), folder=str(folder))
         for name, value in result.metrics.items():
             writer.metric(name, value, result.steps)
-        writer.tag(METRICS, json.dumps(self._trainer.about_metrics))
+        if not has_tag:
+            writer.tag(METRICS, json.dumps(self._trainer.about_metrics))
         if log_model if config.tracking.log_model is None else config.tracking.log_model:
             with writer.artifact("model.keras") as path:
                 self._trainer.network.save(path)

@@ -44,6 +44,7 @@ class Trainer:
         self._data: Data | None = None
         self._batches: TrainingBatches | None = None
         self._compiled: Compiled | None = None
+        self._directions: tuple[AuxiliaryModel, dict[str, bool]] | None = None
         self._has_unfrozen = False
 
     @property
@@ -63,12 +64,14 @@ class Trainer:
         )
 
     @property
-    def about_metrics(self) -> dict[str, dict[str, Any]]:
-        """What is known of the loss and the metrics, once the model has been trained."""
+    def about_metrics(self) -> dict[str, dict[str, Any]] | None:
+        """What is known of the loss and the metrics; None before the model has been trained once."""
+        if self._directions is None or self._directions[0] is not self.model:
+            return None
         about: dict[str, dict[str, Any]] = {}
         if self.training.loss_label:
             about["loss"] = {"label": self.training.loss_label}
-        for name, better in maximized(self.model).items():
+        for name, better in self._directions[1].items():
             about.setdefault(name, {})["maximize"] = better
         return about
 
@@ -133,7 +136,7 @@ class Trainer:
         """Free the old network, which is in reference cycles: two may be too much for the memory."""
         if self._compiled is None:
             return
-        self._compiled = None
+        self._compiled = self._directions = None
         is_frozen = gc.get_freeze_count() > 0 and not self._has_unfrozen
         if is_frozen:  # The first network was frozen with all else, see `auxgrad.sweeps.worker`.
             gc.unfreeze()
@@ -165,6 +168,8 @@ class Trainer:
         val_losses = history.history["val_loss"]
         best = min(range(len(val_losses)), key=lambda i: (math.isnan(val_losses[i]), val_losses[i]))
         tested = self.model.evaluate(self.test, verbose=0, return_dict=True)
+        if self.about_metrics is None:
+            self._directions = self.model, maximized(self.model)
         return Result(
             run_id=writer.run_id,
             test_loss=tested.pop("loss"),

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from conftest import auxgrad_ui, links, mlflow_ui
 
-from auxgrad.config import Identity, compose
+from auxgrad.config import compose
 from auxgrad.record import view
 from auxgrad.record.links import (
     DEFAULT_EXPERIMENT,
@@ -39,17 +39,7 @@ COMMAND = [sys.executable, "-m", "auxgrad.ui"]
 def store(in_tmp) -> Store:
     """A store with one run that has a curve."""
     store = open_store(compose([]).tracking)
-    identity = Identity(
-        mode="SingleTask",
-        lam=0.0,
-        alpha=1.0,
-        overall=False,
-        seed=0,
-        rule={"target": "auxgrad.censoring.single_task", "version": ""},
-        uses=(),
-        problem={"name": "reviews"},
-        data={"name": "imdb25k", "fingerprint": "f"},
-    )
+    identity = compose(["mode=SingleTask"]).identity("f")
     writer = store.start_run(identity, {}, Dataset("d", "0" * 64, "{}", "{}"))
     writer.metric("val_loss", 0.5, 1)
     writer.metric("val_loss", float("nan"), 2)
