@@ -63,9 +63,9 @@ def _serve(store: Store, port: int | None, is_to_be_opened: bool) -> None:
     print(f"starting  the MLflow UI on {store.uri}", flush=True)
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
     with server(store.uri, port) as (process, address):
-        _show(store, address, is_to_be_opened)
-        print("stop it   with Ctrl-C", flush=True)
         try:
+            _show(store, address, is_to_be_opened)
+            print("stop it   with Ctrl-C", flush=True)
             process.wait()
         except KeyboardInterrupt:
             print("\nstopped", flush=True)

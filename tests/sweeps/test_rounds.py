@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import defaultdict
 
@@ -35,7 +36,10 @@ def finish(store, config, fingerprint) -> Result:
 
 
 class Scripted(Executor):
-    """Gives each lam the outcomes in its list, one a launch, and then finishes its run."""
+    """Gives each lam the outcomes in its list, one a launch, and then finishes its run.
+
+    An outcome may be a function that returns it: what happens at the launch.
+    """
 
     def __init__(self, store, fingerprint, script=None):
         self.store, self.fingerprint = store, fingerprint
@@ -52,7 +56,7 @@ class Scripted(Executor):
             self.launched.append(config.lam)
             given = self.script[config.lam]
             outcome = given.pop(0) if given else finish(self.store, config, self.fingerprint)
-            yield Event(number, outcome)
+            yield Event(number, outcome() if callable(outcome) else outcome)
 
 
 @pytest.fixture
@@ -99,6 +103,19 @@ def test_fail_fast_decides_what_has_crashed_first(make):
     assert line == "1 of 4 runs failed; 2 were not run (fail_fast=true)"
 
 
+@contextlib.contextmanager
+def ends_while_waiting(end):
+    """The outcome of a run that another process ends half a second after it was met."""
+    timer = threading.Timer(0.5, end)
+
+    def elsewhere():
+        timer.start()
+        return ELSEWHERE
+
+    yield elsewhere
+    timer.join()
+
+
 def test_a_run_of_another_process_is_waited_for(make, small, fingerprint, monkeypatch, capsys):
     """It begins before this sweep and ends while this one waits."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
@@ -112,10 +129,8 @@ def test_a_run_of_another_process_is_waited_for(make, small, fingerprint, monkey
         other.flush()
         other.end("FINISHED")
 
-    timer = threading.Timer(1, end)
-    timer.start()
-    assert make([1, 2], {2: [ELSEWHERE]}) == ([1, 2], 2)
-    timer.join()
+    with ends_while_waiting(end) as elsewhere:
+        assert make([1, 2], {2: [elsewhere]}) == ([1, 2], 2)
     out = capsys.readouterr().out
     assert "waiting   for 1 of another process" in out
     assert "lam=2" in out.partition("finished meanwhile by another sweep")[0]
@@ -125,10 +140,8 @@ def test_a_run_that_another_process_gives_up_is_run_here(make, small, fingerprin
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     config = compose(["mode=Multitask", "lam=2", *small])
     other = make.store.start_run(config.identity(fingerprint), {}, DATA)
-    timer = threading.Timer(1, other.end, ["KILLED"])
-    timer.start()
-    assert make([2], {2: [ELSEWHERE]}) == ([2, 2], 1)
-    timer.join()
+    with ends_while_waiting(lambda: other.end("KILLED")) as elsewhere:
+        assert make([2], {2: [elsewhere]}) == ([2, 2], 1)
 
 
 def test_runs_of_version_0_1_0_do_not_count_and_are_told(make, capsys):
