@@ -112,18 +112,25 @@ class ShuffledBatches:
         return order
 
     def _in_tensorflow(self, epochs: tf.data.Dataset) -> tf.data.Dataset:
-        """The same batches, gathered by TensorFlow: without a call of Python in every step."""
+        """The same batches, put in order once an epoch: a step only takes its slice of the copy."""
+        size, batch_size = self._examples.size, self.batch_size
+        full = size // batch_size
 
-        def rows(epoch: tf.Tensor) -> tf.data.Dataset:
+        def batches(epoch: tf.Tensor) -> tf.data.Dataset:
             order = tf.numpy_function(
                 lambda epoch: self._order(int(epoch)), [epoch], tf.int64, stateful=False
             )
-            order.set_shape((self._examples.size,))
-            return tf.data.Dataset.range(self._steps).map(
-                lambda step: order[step * self.batch_size : (step + 1) * self.batch_size]
-            )
+            order.set_shape((size,))
+            parts = []
+            if full:
+                first = self._examples.take(tf.reshape(order[: full * batch_size], (full, batch_size)))
+                parts.append(tf.data.Dataset.from_tensor_slices(first))
+            if size % batch_size:
+                rest = self._examples.take(order[full * batch_size :])
+                parts.append(tf.data.Dataset.from_tensors(rest))
+            return functools.reduce(tf.data.Dataset.concatenate, parts)
 
-        return epochs.flat_map(rows).map(self._examples.take).prefetch(2).with_options(_options())
+        return epochs.flat_map(batches).with_options(_options())
 
     def _gather(self, number: int) -> list[Any]:
         epoch, step = divmod(number, self._steps)
@@ -205,11 +212,13 @@ class _Examples:
         return len(dense) == len(self._arrays) and sum(each.nbytes for each in dense) <= MOST_COPIED
 
     def take(self, rows: tf.Tensor) -> Any:
-        """Return these rows as tensors."""
+        """Return these rows as tensors; `rows` may be numbers of any shape."""
         if self._copies is None:
             with tf.init_scope():
                 self._copies = [tf.constant(each.array) for each in self._arrays]
-        return self.pack([tf.gather(copy, rows) for copy in self._copies])
+        return keras.tree.pack_sequence_as(
+            self._structure, [tf.gather(copy, rows) for copy in self._copies]
+        )
 
     def gather(self, chosen: np.ndarray) -> list[Any]:
         return [part for array in self._arrays for part in array.gather(chosen)]
