@@ -8,7 +8,6 @@ PyTorch and Matplotlib.
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
 import itertools
 import json
@@ -22,6 +21,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.figures import Figures, draw, table
+from benchmarks.synthetic import synthetic
 from benchmarks.turns import in_turns
 
 SETTINGS = {
@@ -38,32 +39,6 @@ GROWTH = {
     "num_words": [f"data.num_words={n}" for n in (5_000, 10_000, 20_000, 40_000)],
     "width": [f"problem.hidden=[{n},{n}]" for n in (256, 512, 1024)],
 }
-
-
-class Figures:
-    """All that was measured, one row each."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str, float, str]] = []
-
-    def add(self, what: str, setting: str, who: str, value: float, unit: str) -> None:
-        self.rows.append((what, setting, who, value, unit))
-
-    def get(self, what: str, setting: str, who: str) -> float:
-        return next(row[3] for row in self.rows if row[:3] == (what, setting, who))
-
-    def write(self, file: Path) -> None:
-        with file.open("w", newline="") as out:
-            table = csv.writer(out)
-            table.writerow(["what", "setting", "who", "value", "unit"])
-            table.writerows((*row[:3], f"{row[3]:.6g}", row[4]) for row in self.rows)
-
-
-def table(title: str, header: Sequence[str], rows: Iterator[Sequence[str]]) -> None:
-    """Prints a Markdown table, row by row."""
-    print(f"\n{title}\n\n| {' | '.join(header)} |\n|{'---|' * len(header)}", flush=True)
-    for row in rows:
-        print(f"| {' | '.join(row)} |", flush=True)
 
 
 def steps(figures: Figures, rounds: int, count: int) -> Iterator[Sequence[str]]:
@@ -224,90 +199,98 @@ def growth(figures: Figures, count: int, points: int) -> Iterator[Sequence[str]]
             ]
 
 
-def draw(figures: Figures, file: Path) -> None:
-    """The step of each setting, three ways, and the memory limit."""
-    import matplotlib as mpl
+class Sections:
+    """What can be measured alone: each method prints its tables."""
 
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    def __init__(self, figures: Figures, quick: bool) -> None:
+        self.figures, self.quick = figures, quick
+        self.limit = ["problem.epochs=2"] if quick else []
 
-    picture, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    colours = {"auxgrad": "#0b4f6c", "PyTorch by hand": "#e07a1f", "eager dense": "#b8b8b8"}
-    for shift, (name, colour) in enumerate(colours.items()):
-        places = [number + 0.27 * (shift - 1) for number in range(len(SETTINGS))]
-        values = [figures.get("step", setting, name) for setting in SETTINGS]
-        bars = axes.bar(places, values, 0.25, color=colour, label=name)
-        axes.bar_label(bars, fmt="%.0f", fontsize=8)
-    for number, setting in enumerate(SETTINGS):
-        limit = figures.get("step", setting, "memory limit")
-        label = "least traffic to memory" if number == 0 else None
-        axes.hlines(limit, number - 0.4, number + 0.4, color="black", linestyle=":", label=label)
-    axes.set_yscale("log")
-    axes.set_ylabel("time of a step (ms, log)")
-    axes.set_xticks(range(len(SETTINGS)), [setting.replace(" ", "\n") for setting in SETTINGS])
-    axes.spines[["top", "right"]].set_visible(False)
-    picture.legend(loc="outside upper center", ncols=4, frameon=False)
-    picture.savefig(file, dpi=150)
+    @classmethod
+    def names(cls) -> list[str]:
+        return [name for name in vars(cls) if not name.startswith("_") and name != "names"]
+
+    def steps(self) -> None:
+        table(
+            "Optimisation step, medians in ms: batch 512, 10,000 inputs, 512-512-1",
+            ["step", *EVERYBODY, "eager / auxgrad", "auxgrad / PyTorch", "fit / bare", "memory limit"],
+            steps(self.figures, *((1, 4) if self.quick else (5, 20))),
+        )
+        header = ["epoch", *EVERYBODY, "eager / auxgrad"]
+        table("One epoch with validation, s", header, epochs(self.figures))
+
+    def synthetic(self) -> None:
+        table(
+            "Synthetic regression: milliseconds a step in `fit`, Projection, overall=true, alpha=0.01",
+            ["who", "fastest form", "ms", "auxgrad / this", "at most"],
+            synthetic(self.figures, *((1, 30) if self.quick else (7, 40))),
+        )
+
+    def products(self) -> None:
+        table("First layer, product and gradient, ms", ["input", "ms"], products(self.figures))
+
+    def runs(self) -> None:
+        seeds = 2 if self.quick else 6
+        table(
+            "Whole run, process start to exit, s",
+            [
+                "run",
+                "epochs",
+                "auxgrad",
+                "eager dense",
+                "ratio",
+                "auxgrad, before the first step",
+                "auxgrad, peak MB",
+                "eager dense, peak MB",
+            ],
+            whole_runs(self.figures, self.limit),
+        )
+        table("Parts of that run, s", ["part", *MAIN], parts_of_runs(self.figures))
+        table(
+            f"Sweep over {' and '.join(MAIN)}, {seeds} seeds each",
+            [
+                "who",
+                "runs an hour, start-up included",
+                "outside training and evaluation, after the first run",
+            ],
+            sweeps(self.figures, seeds, self.limit),
+        )
+
+    def growth(self) -> None:
+        table(
+            "Growth of a step (ms) and of its process (MB), Projection alpha=0.01",
+            ["size", *itertools.chain(*((f"{name}, ms", "MB") for name in EVERYBODY))],
+            growth(self.figures, *((4, 1) if self.quick else (20, 4))),
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="see in minutes whether all of it runs")
+    parser.add_argument("--only", choices=Sections.names(), help="measure one section and no other")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     missing = [name for name in ("matplotlib", "torch") if importlib.util.find_spec(name) is None]
     if missing:
         raise SystemExit(f'benchmarks: no {" and ".join(missing)}: pip install -e ".[bench]"')
-    quick = arguments.quick
-    rounds, count, seeds, points = (1, 4, 2, 1) if quick else (5, 20, 6, 4)
-    limit = ["problem.epochs=2"] if quick else []
-    figures = Figures()
     from auxgrad.config.code.quiet import quiet_stderr
     from auxgrad.training import devices
 
     with quiet_stderr():
         device = devices.describe()
     print(f"{device} ({platform.machine()}), Python {platform.python_version()}")
-    table(
-        "Optimisation step, medians in ms: batch 512, 10,000 inputs, 512-512-1",
-        ["step", *EVERYBODY, "eager / auxgrad", "auxgrad / PyTorch", "fit / bare", "memory limit"],
-        steps(figures, rounds, count),
-    )
-    table("One epoch with validation, s", ["epoch", *EVERYBODY, "eager / auxgrad"], epochs(figures))
-    table("First layer, product and gradient, ms", ["input", "ms"], products(figures))
-    table(
-        "Whole run, process start to exit, s",
-        [
-            "run",
-            "epochs",
-            "auxgrad",
-            "eager dense",
-            "ratio",
-            "auxgrad, before the first step",
-            "auxgrad, peak MB",
-            "eager dense, peak MB",
-        ],
-        whole_runs(figures, limit),
-    )
-    table("Parts of that run, s", ["part", *MAIN], parts_of_runs(figures))
-    table(
-        f"Sweep over {' and '.join(MAIN)}, {seeds} seeds each",
-        [
-            "who",
-            "runs an hour, start-up included",
-            "outside training and evaluation, after the first run",
-        ],
-        sweeps(figures, seeds, limit),
-    )
-    table(
-        "Growth of a step (ms) and of its process (MB), Projection alpha=0.01",
-        ["size", *itertools.chain(*((f"{name}, ms", "MB") for name in EVERYBODY))],
-        growth(figures, count, points),
-    )
+    figures = Figures()
+    sections = Sections(figures, arguments.quick)
+    chosen = [arguments.only] if arguments.only else Sections.names()
+    for name in chosen:
+        getattr(sections, name)()
     arguments.output.mkdir(parents=True, exist_ok=True)
     figures.write(arguments.output / "figures.csv")
-    draw(figures, arguments.output / "speed.png")
-    print(f"\nwritten   {arguments.output}/figures.csv and speed.png")
+    written = "figures.csv"
+    if "steps" in chosen:
+        draw(figures, list(SETTINGS), arguments.output / "speed.png")
+        written += " and speed.png"
+    print(f"\nwritten   {arguments.output}/{written}")
 
 
 if __name__ == "__main__":

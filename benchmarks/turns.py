@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import resource
 import traceback
@@ -14,10 +15,11 @@ from typing import Any
 class Process:
     """A contestant elsewhere: `call("steps", 12)` is what its method returns."""
 
-    def __init__(self, name: str, overrides: Sequence[str]) -> None:
+    def __init__(self, name: str, overrides: Sequence[str], module: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, name, list(overrides)))
+        arguments = theirs, name, list(overrides), module
+        self._process = context.Process(target=_serve, args=arguments)
         self._process.start()
         theirs.close()
 
@@ -34,12 +36,14 @@ class Process:
 
 
 @contextlib.contextmanager
-def in_turns(names: Sequence[str], overrides: Sequence[str]) -> Iterator[dict[str, Process]]:
-    """Processes of these contestants, all waiting."""
+def in_turns(
+    names: Sequence[str], overrides: Sequence[str], module: str = "benchmarks.contestants"
+) -> Iterator[dict[str, Process]]:
+    """Processes of these contestants of a module, all waiting."""
     started: dict[str, Process] = {}
     try:
         for name in names:
-            started[name] = Process(name, overrides)
+            started[name] = Process(name, overrides, module)
             started[name].call("peak_memory")  # It is there.
         yield started
     finally:
@@ -47,9 +51,8 @@ def in_turns(names: Sequence[str], overrides: Sequence[str]) -> Iterator[dict[st
             process.end()
 
 
-def _serve(connection: Connection, name: str, overrides: Sequence[str]) -> None:
+def _serve(connection: Connection, name: str, overrides: Sequence[str], module: str) -> None:
     from auxgrad.config import compose
-    from benchmarks.contestants import CONTESTANTS
 
     contestant = None
     while True:
@@ -59,7 +62,8 @@ def _serve(connection: Connection, name: str, overrides: Sequence[str]) -> None:
             return
         try:
             if contestant is None:
-                contestant = CONTESTANTS[name](compose(overrides))
+                make = importlib.import_module(module).CONTESTANTS[name]
+                contestant = make(compose(overrides))
             if method == "peak_memory":
                 answer: Any = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             else:

@@ -153,12 +153,14 @@ def test_benchmarks(tmp_path):
     """All parts of it, each once."""
     command = [sys.executable, *shlex.split(BENCHMARKS)[1:], "--quick", "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert done.stdout.count("|---|") == 7
+    assert done.stdout.count("|---|") == 8
     with (tmp_path / "figures.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert all(float(row["value"]) > 0 for row in rows if row["who"] != "start of Python")
     steps = {(row["setting"], row["who"]) for row in rows if row["what"] == "step"}
     assert len(steps) == 5 * len({"auxgrad", "eager dense", "PyTorch by hand", "fit", "memory limit"})
+    synthetic = [row["who"] for row in rows if row["what"] == "synthetic step"]
+    assert synthetic == ["auxgrad", "Keras fit, plain two losses", "PyTorch by hand"]
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
 
 
