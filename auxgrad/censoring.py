@@ -12,11 +12,12 @@ A rule of your own is such a function in a module of your own; see `Mode`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
 
+Gradients = Sequence[tf.Tensor | None]
 Scalar = Any  # a tf.Tensor of any shape; the rules work elementwise
 Rule = Callable[[Scalar, Scalar, Scalar], tuple[Scalar, Scalar]]
 
@@ -64,9 +65,9 @@ class Mode:
 
     Attributes:
         name: as in tables and figures.
-        rule: returns (a, b) for d = ⟨u, v⟩, U = ‖u‖² > 0 and V = ‖v‖² > 0, tensors of one shape. It
-            is compiled by TensorFlow. A rule that returns two Python numbers holds everywhere; any other
-            leaves u as it is where u or v is zero.
+        rule: returns (a, b) for d = ⟨u, v⟩, U = ‖u‖² > 0 and V = ‖v‖² > 0, tensors of one shape and
+            type. It is compiled by TensorFlow. A rule that returns two Python numbers holds everywhere;
+            any other leaves u as it is where u or v is zero. `censor` may scale u and v before.
         uses: which of lam, alpha and overall make a difference. Without lam the auxiliary task is
             ignored, without alpha the reference is the last primary gradient.
 
@@ -147,43 +148,44 @@ def _apply_rule(rule: Rule, d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Sc
     return tf.where(usable, a, one), tf.where(usable, b, tf.zeros_like(d)), False
 
 
+def _compute_type(*gradients: tf.Tensor | None) -> tf.DType:
+    """float64 if one of the gradients is float64, else float32."""
+    return tf.float64 if any(g is not None and g.dtype == tf.float64 for g in gradients) else tf.float32
+
+
 def products(u: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
-    """[⟨u, v⟩, ‖u‖², ‖v‖²] as float32, shape (3,), for two tensors of one shape.
+    """[⟨u, v⟩, ‖u‖², ‖v‖²], shape (3,), for two tensors of one shape; float64 if one of them is.
 
     Rows are summed by a product with ones: XLA's own reductions are slow on the CPU.
     """
     width = (u.shape[-1] or 1) if u.shape.rank else 1  # None where only the graph's run tells.
-    u = tf.reshape(tf.cast(u, tf.float32), (-1, width))
-    v = tf.reshape(tf.cast(v, tf.float32), (-1, width))
-    ones = tf.ones((width,))
+    dtype = _compute_type(u, v)
+    u, v = (tf.reshape(tf.cast(each, dtype), (-1, width)) for each in (u, v))
+    ones = tf.ones((width,), dtype)
     return tf.stack(
         [tf.reduce_sum(tf.linalg.matvec(left * right, ones)) for left, right in ((u, v), (u, u), (v, v))]
     )
 
 
-def per_variable_products(
-    auxiliary: Sequence[tf.Tensor | None], reference: Sequence[tf.Tensor | None]
-) -> tf.Tensor:
-    """`products` of each pair, shape (k, 3); zeros for a pair in which one is None."""
-    nothing = tf.zeros((3,))
+def per_variable_products(auxiliary: Gradients, reference: Gradients) -> tf.Tensor:
+    """`products` of each pair in one type, shape (k, 3); zeros for a pair in which one is None."""
+    dtype = _compute_type(*auxiliary, *reference)
     rows = [
-        nothing if u is None or v is None else products(u, v)
+        tf.zeros((3,), dtype) if u is None or v is None else tf.cast(products(u, v), dtype)
         for u, v in zip(auxiliary, reference, strict=True)
     ]
     return tf.stack(rows)
 
 
 def censor_with(
-    scalars: tf.Tensor,
-    auxiliary: Sequence[tf.Tensor | None],
-    reference: Sequence[tf.Tensor | None],
-    mode: Mode,
-    overall: bool,
+    scalars: tf.Tensor, auxiliary: Gradients, reference: Gradients, mode: Mode, overall: bool
 ) -> list[tf.Tensor | None]:
     """a·u + b·v for each variable, from the scalars that `per_variable_products` returns.
 
     overall sums the scalars over the variables and uses one (a, b) for all. A variable whose u is
-    None stays None; one whose v is None keeps u, or a·u if the rule returns two numbers.
+    None stays None; one whose v is None keeps u, or a·u if the rule returns two numbers. Each is
+    computed in float64 if u or v is float64, else in float32, and cast once, to the type of u.
+    A training step calls this on directions as they are: norms below about 1e-19 count as zero there.
     """
     known = tf.unstack(scalars[:, 1] >= 0.0)
     if overall:
@@ -191,19 +193,55 @@ def censor_with(
     a, b, is_constant = _apply_rule(mode.rule, *tf.unstack(scalars, axis=-1))
     censored: list[tf.Tensor | None] = []
     for i, (u, v) in enumerate(zip(auxiliary, reference, strict=True)):
-        if u is None:
-            censored.append(None)
-        elif not is_constant and v is None:
+        if u is None or (v is None and not is_constant):
             censored.append(u)
-        elif is_constant and (v is None or b == 0):
+            continue
+        dtype = _compute_type(u, v)
+        wide = tf.cast(u, dtype)
+        if is_constant and (v is None or b == 0):
             # Times one, which is known when the products are: else XLA updates weights in place before
             # it takes their products, and copies them for that.
-            one = tf.cast(known[i], u.dtype)
-            censored.append(one * u if a == 1 else tf.zeros_like(u) if a == 0 else one * a * u)
+            one = tf.cast(known[i], dtype)
+            wide = one * wide if a == 1 else tf.zeros_like(wide) if a == 0 else one * a * wide
         else:
-            own_a, own_b = (a, b) if is_constant else (a[i], b[i])
-            censored.append(tf.cast(own_a, u.dtype) * u + tf.cast(own_b, u.dtype) * tf.cast(v, u.dtype))
+            own = (float(a), float(b)) if is_constant else (tf.cast(a[i], dtype), tf.cast(b[i], dtype))
+            wide = own[0] * wide + own[1] * tf.cast(v, dtype)
+        censored.append(tf.cast(wide, u.dtype))
     return censored
+
+
+def _scaled(
+    auxiliary: Gradients, reference: Gradients, mode: Mode, overall: bool
+) -> tuple[Gradients, Gradients, Mode]:
+    """u / s_u, v / s_v, and the mode (a, b·s_u), for a·u + (b·s_u)·(v / s_v).
+
+    The scales are one where max|u| and max|v| are both within 1e-15 and 1e15, else the powers of two
+    near them: division is exact then, and d, U, V and b·s_u stay in the range of float32.
+    """
+    pairs = list(zip(auxiliary, reference, strict=True))
+    rows = [[0.0] * 2 if u is None or v is None else [_largest(u), _largest(v)] for u, v in pairs]
+    largest = tf.stack(rows)
+    if overall:
+        largest = tf.ones_like(largest) * tf.reduce_max(largest, axis=0, keepdims=True)
+    exponents = tf.bitwise.bitwise_and(tf.bitcast(largest, tf.int32), 0x7F800000)
+    powers = tf.clip_by_value(tf.bitcast(exponents, tf.float32), 2.0**-126, 2.0**126)
+    ordinary = tf.reduce_all((largest >= 1e-15) & (largest <= 1e15), axis=1, keepdims=True)
+    scales = tf.where(ordinary, 1.0, powers)
+    for i, (u, v) in enumerate(pairs):
+        if u is not None and v is not None:
+            dtype = _compute_type(u, v)
+            s_u, s_v = tf.unstack(tf.cast(scales[i], dtype))
+            pairs[i] = tf.cast(u, dtype) / s_u, tf.cast(v, dtype) / s_v
+
+    def rule(d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Scalar]:
+        a, b = mode.rule(d, U, V)
+        return a, b * tf.cast(scales[:, 0], d.dtype)
+
+    return [u for u, _ in pairs], [v for _, v in pairs], replace(mode, rule=rule)
+
+
+def _largest(gradient: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.reduce_max(tf.abs(gradient)), tf.float32)
 
 
 def censor(
@@ -212,15 +250,20 @@ def censor(
     mode: str | Mode | Rule = "Projection",
     overall: bool = False,
 ) -> list[tf.Tensor | None]:
-    """Censored auxiliary gradients a·u + b·v, one for each variable.
+    """Censor auxiliary gradients: return a·u + b·v for each variable.
 
     >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], mode="Projection")]
     [[1.0, 0.0]]
     >>> [c.numpy().tolist() for c in censor([[1.0, 1.0]], [[0.0, 2.0]], mode="Orthogonal")]
     [[1.0, 0.0]]
 
+    Norms from 1e-30 to 1e30 are safe in float32 and float64. Where the largest entry of u or v is not
+    between 1e-15 and 1e15, both are scaled by powers of two before d, U and V are computed. This makes
+    no difference to a rule that depends on angles and ratios; any other rule sees true values in that
+    range only. A training step does not scale: norms below about 1e-19 count as zero there.
+
     Args:
-        auxiliary: u, gradients of the auxiliary loss (or θ for weight decay): tensors, arrays or None.
+        auxiliary: u, gradients of the auxiliary loss (or θ for weight decay): floating point, or None.
         primary: v, gradients of the primary loss or their moving average, of the same shapes.
         mode: a name in `MODES`, a `Mode` or a rule; the formulas and their sources are in
             `auxgrad.censoring`.
@@ -229,22 +272,28 @@ def censor(
 
     Returns:
         A list as long as `auxiliary`. None where u is None; u itself where v is None or where one of
-        them is zero (in mode SingleTask: zero). The type of u is kept; scalars are float32.
+        them is zero (in mode SingleTask: zero). Each has the type of its u; it is computed in float64
+        if u or v is float64, else in float32, and rounded to that type once.
 
     Raises:
-        ValueError: an unknown mode, lists of different lengths or a pair of different shapes.
+        ValueError: unknown mode, different lengths or shapes, or a type that is not floating point.
     """
     chosen = Mode.of(mode)
     if len(auxiliary) != len(primary):
         raise ValueError(f"auxiliary has {len(auxiliary)} gradients, primary has {len(primary)}")
     pairs = []
     for i, (u, v) in enumerate(zip(auxiliary, primary, strict=True)):
-        u = None if u is None else tf.convert_to_tensor(u)
-        v = None if v is None else tf.convert_to_tensor(v)
+        u, v = (None if each is None else tf.convert_to_tensor(each) for each in (u, v))
+        for name, g in (("auxiliary", u), ("primary", v)):
+            if g is not None and not g.dtype.is_floating:
+                raise ValueError(f"gradient {i}: {name} has type {g.dtype.name}; must be floating point")
         if u is not None and v is not None and not u.shape.is_compatible_with(v.shape):
             raise ValueError(f"gradient {i}: auxiliary has shape {u.shape}, primary {v.shape}")
         pairs.append((u, v))
     if not pairs:
         return []
     us, vs = [u for u, _ in pairs], [v for _, v in pairs]
-    return censor_with(per_variable_products(us, vs), us, vs, chosen, overall)
+    one = tf.ones((len(us),), _compute_type(*us, *vs))
+    is_constant = _apply_rule(chosen.rule, one, one, one)[2]  # Such a rule needs no products.
+    scaled_us, scaled_vs, chosen = (us, vs, chosen) if is_constant else _scaled(us, vs, chosen, overall)
+    return censor_with(per_variable_products(scaled_us, scaled_vs), us, scaled_vs, chosen, overall)

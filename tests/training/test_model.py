@@ -241,6 +241,27 @@ def test_layers_of_one_name_keep_their_own_average():
     assert np.isfinite(model.fit(*batch(), epochs=2, verbose=0).history["loss"]).all()
 
 
+@pytest.mark.parametrize("overall", [False, True])
+def test_variables_of_float64(overall):
+    """They are censored in float64; statistics are float32 as ever."""
+    x, y = batch()
+    weights = {}
+    for dtype in ("float32", "float64"):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Dense(n, "tanh", dtype=dtype) for n in (8, 8)]
+        net = keras.Sequential([keras.Input((20,)), *layers, keras.layers.Dense(1)])  # Of two types.
+        start = np.random.default_rng(0)
+        net.set_weights([0.3 * start.normal(size=weight.shape) for weight in net.get_weights()])
+        model = AuxiliaryModel(net, mode="Orthogonal", lam=0.1, alpha=0.5, overall=overall)
+        model.compile(keras.optimizers.SGD(0.1), BCE)
+        model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        assert np.isfinite(list(model.censoring_statistics().values())).all()
+        weights[dtype] = net.get_weights()
+    assert [weight.dtype for weight in weights["float64"]] == ["float64"] * 4 + ["float32"] * 2
+    for one, other in zip(*weights.values(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_batch_losses_are_kept_for_a_thousand_steps():
     x, y = batch(8)
     model = AuxiliaryModel(network(), mode="SingleTask")

@@ -144,7 +144,7 @@ class CensoredUpdate:
         scalars = per_variable_products(auxiliary, reference)
         rows = [tf.zeros((3,))] * len(self._slot_of)
         for slot, row in zip(slots, tf.unstack(scalars), strict=True):
-            rows[slot] = row
+            rows[slot] = tf.cast(row, tf.float32)
         self._statistics[name].add(rows, updates)
         return censor_with(scalars, auxiliary, reference, self._mode, self._overall)
 
