@@ -77,8 +77,9 @@ class AuxiliaryLoss(Auxiliary):
               objects; the targets are those of the same name in `y`, and the losses are summed;
             * a name of a Keras loss or a `keras.losses.Loss`, for a network with one output;
             * a function (x, y, y_pred) of the batch as `fit` gets it and all outputs of the network,
-              which returns a loss for each example, or their mean. To save the model, register it
-              with `keras.saving.register_keras_serializable`.
+              which returns a loss for each example, or their mean. Outputs of 16 bits are made
+              float32. To load a saved model, register the function with
+              `keras.saving.register_keras_serializable`, or pass it in `custom_objects`.
 
             `sample_weight` counts as in Keras: the mean is over weighted losses.
         weight: w, the weight among several auxiliaries.
