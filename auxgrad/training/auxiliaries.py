@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from auxgrad.training.modes import function_config, function_from_config
+from auxgrad.training.step import replicas
 
 # The name of a Keras loss, a keras.losses.Loss, or a function (x, y, y_pred).
 Loss = Any
@@ -223,7 +224,8 @@ def _weighted_mean(name: str, losses: Any, sample_weight: Any) -> tf.Tensor:
         while (weights.shape.rank or 1) < (losses.shape.rank or 1):
             weights = weights[..., tf.newaxis]
         losses = losses * weights
-    return tf.reduce_mean(losses)
+    mean, count = tf.reduce_mean(losses), replicas.count()
+    return mean if count == 1 else mean / count  # As Keras' own losses are, under a strategy.
 
 
 def named(auxiliary: Any) -> dict[str, Auxiliary]:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss
+from auxgrad.training.step import replicas
 from auxgrad.training.streams import Batches
 
 
@@ -90,7 +91,7 @@ class AuxiliaryLosses:
     def log(self, values: Mapping[str, tf.Tensor], batches: Batches) -> None:
         """Count the values of a step, each with the number of its examples."""
         for name, value in values.items():
-            self.trackers[name].update_state(value, sample_weight=batches.size(name))
+            self.trackers[name].update_state(value * replicas.count(), sample_weight=batches.size(name))
 
     def without_missing(
         self, logs: Mapping[str, Any], values: Mapping[str, tf.Tensor]

@@ -14,6 +14,8 @@ from auxgrad.censoring import Mode, Rule
 from auxgrad.training.auxiliaries import Auxiliary, named
 from auxgrad.training.losses import AuxiliaryLosses
 from auxgrad.training.modes import mode_config, mode_from_config
+from auxgrad.training.step import replicas
+from auxgrad.training.step.accumulation import accumulation_steps
 from auxgrad.training.step.counters import BatchLosses
 from auxgrad.training.step.directions import Directions, dense
 from auxgrad.training.step.update import CensoredUpdate
@@ -46,8 +48,8 @@ class AuxiliaryModel(keras.Model):
         start: "zero" begins the moving average at v_0 = 0, "first" at v_1 = g_1.
 
     Raises:
-        ValueError: an argument out of range; at `compile`, an optimizer that scales the loss or
-            accumulates gradients, since either would censor against something else than g.
+        ValueError: an argument out of range; at `compile`, an optimizer that accumulates gradients on
+            several replicas.
 
     >>> from auxgrad import AuxiliaryLoss
     >>> inputs = keras.Input((4,))
@@ -80,9 +82,8 @@ class AuxiliaryModel(keras.Model):
         self.network = network
         self.auxiliaries = named(auxiliary)
         self._auxiliary_losses = AuxiliaryLosses(self.auxiliaries)
-        self._auxiliary_metrics = list(
-            self._auxiliary_losses.trackers.values()
-        )  # Keras finds metrics in attributes.
+        # Keras finds metrics in attributes.
+        self._auxiliary_metrics = list(self._auxiliary_losses.trackers.values())
         self.overall = bool(overall)
         self.start = start
         # Plain tf.Variables are not saved with the model's weights.
@@ -98,7 +99,7 @@ class AuxiliaryModel(keras.Model):
     @property
     def lam(self) -> float:
         """Weight of the auxiliary direction."""
-        return float(self._lam)
+        return float(self._lam.numpy())
 
     @lam.setter
     def lam(self, value: float) -> None:
@@ -165,10 +166,8 @@ class AuxiliaryModel(keras.Model):
         super().compile(*args, jit_compile=False, **kwargs)
         if self._batch_losses.steps == 0:
             self._batch_losses = BatchLosses(self.steps_per_execution)
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            raise ValueError("optimizer: must not scale the loss; use the policy mixed_bfloat16")
-        if self.optimizer.gradient_accumulation_steps:
-            raise ValueError("optimizer: gradient_accumulation_steps must be None")
+        if self.distribute_strategy.num_replicas_in_sync > 1 and accumulation_steps(self.optimizer) > 1:
+            raise ValueError("optimizer: gradient_accumulation_steps must be None on several replicas")
         self._jit_update = bool(jit_compile)
         self._compiled_update: Any = None
 
@@ -179,28 +178,30 @@ class AuxiliaryModel(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
-            self.optimizer.build(self.trainable_variables)
+            self._prepare_optimizer()
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        if self.distribute_strategy.num_replicas_in_sync > 1:
-            raise ValueError("AuxiliaryModel trains on one device: it censors whole gradients")
         ignores = self.mode.ignores_auxiliary
         with tf.GradientTape(persistent=bool(self._auxiliary_metrics) and not ignores) as tape:
             batches, y_pred, loss, losses = self._forward(data, training=True)
-        variables = self.trainable_variables
-        values = [variable.value for variable in variables]
-        primary = dense(tape.gradient(loss, values))
-        auxiliary: dict[str, Directions] = {}
-        if not ignores:
-            self._auxiliary_losses.check_variables(tape, losses, self.network.variables)
-            auxiliary = {name: dense(tape.gradient(each, values)) for name, each in losses.items()}
-
-        if not self.optimizer.built:
             with tf.init_scope():
-                self.optimizer.build(variables)
+                self._prepare_optimizer()
+            scaled = self.optimizer.scale_loss(loss)
+            others = {} if ignores else tf.nest.map_structure(self.optimizer.scale_loss, losses)
+        values = [variable.value for variable in self.trainable_variables]
+        self._auxiliary_losses.check_variables(tape, others, self.network.variables)
+        primary, auxiliary = tf.nest.map_structure(
+            lambda each: replicas.summed(dense(tape.gradient(each, values))), (scaled, others)
+        )
         self._update_function()(primary, auxiliary)
-        self._batch_losses.append(loss)
+        self._batch_losses.append(replicas.summed([loss])[0])
         return self._logs(batches, y_pred, loss, losses)
+
+    def _prepare_optimizer(self) -> None:
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        assert self._update is not None
+        self._update.accumulate_for(self.optimizer, self.trainable_variables)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         return self._logs(*self._forward(data, training=False))
@@ -223,7 +224,7 @@ class AuxiliaryModel(keras.Model):
     ) -> dict[str, Any]:
         x, y, sample_weight = batches.primary
         # Private, but the metric that `fit` shows as the loss, and that no public method updates.
-        self._loss_tracker.update_state(loss, sample_weight=batches.size())
+        self._loss_tracker.update_state(loss * replicas.count(), sample_weight=batches.size())
         self._auxiliary_losses.log(losses, batches)
         logs = self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         return self._auxiliary_losses.without_missing(logs, losses)
@@ -248,7 +249,7 @@ class AuxiliaryModel(keras.Model):
         self.reset_censoring_statistics()
 
     def _update_function(self) -> Any:
-        if self.run_eagerly:
+        if self.run_eagerly or replicas.count() > 1:  # Replicas cannot meet inside a function.
             return self._step
         if self._compiled_update is None:
             self._compiled_update = tf.function(

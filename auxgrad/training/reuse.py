@@ -12,6 +12,7 @@ import tensorflow as tf
 from auxgrad.censoring import Mode
 from auxgrad.training.auxiliaries import AuxiliaryLoss, named
 from auxgrad.training.model import AuxiliaryModel
+from auxgrad.training.step.accumulation import accumulation_steps
 
 # Modules whose classes keep their whole state in variables and in what `get_config` returns.
 KNOWN = ("keras.", "auxgrad.training.")
@@ -103,6 +104,8 @@ def signature(
     Args:
         rest: what else was compiled in, as JSON takes it.
     """
+    if accumulation_steps(optimizer) > 1:
+        return None  # A model adds variables of its own to the optimizer.
     try:
         tasks = named(auxiliary)
         own = (network, tasks, optimizer, metrics)

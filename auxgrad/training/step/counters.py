@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from auxgrad.censoring import is_usable
+from auxgrad.training.step.replicas import SAME
 
 LOSSES_KEPT = 1024
 
@@ -23,13 +24,15 @@ class BatchLosses:
     def __init__(self, at_once: int = 1) -> None:
         self.kept = max(LOSSES_KEPT, 2 * at_once)
         # Plain tf.Variables are no part of a Keras model's weights: not saved, not restored.
-        self._losses = tf.Variable(tf.zeros((self.kept,)), trainable=False, name="losses")
-        self._steps = tf.Variable(0, trainable=False, name="steps", dtype=tf.int64)
+        self._losses = tf.Variable(
+            tf.zeros((self.kept,)), trainable=False, name="losses", aggregation=SAME
+        )
+        self._steps = tf.Variable(0, trainable=False, name="steps", dtype=tf.int64, aggregation=SAME)
 
     @property
     def steps(self) -> int:
         """Steps since the start or the last reset."""
-        return int(self._steps)
+        return int(self._steps.numpy())
 
     def append(self, loss: tf.Tensor) -> None:
         """Add the loss of a step."""
@@ -58,13 +61,18 @@ class CensoringStatistics:
     def __init__(self, names: Sequence[str], prefix: str = "") -> None:
         self._names = tuple(prefix + name for name in (*names, "overall"))
         # A row for each name: summed cosine, steps with conflict, steps counted.
-        self._sums = tf.Variable(tf.zeros((len(self._names), 3)), trainable=False)
+        self._sums = tf.Variable(tf.zeros((len(self._names), 3)), trainable=False, aggregation=SAME)
 
-    def add(self, scalars: Sequence[tf.Tensor]) -> None:
-        """Count a step with the scalars (⟨u, v⟩, ‖u‖², ‖v‖²) of each variable."""
+    def add(self, scalars: Sequence[tf.Tensor], counts: tf.Tensor | None = None) -> None:
+        """Count a step with the scalars (⟨u, v⟩, ‖u‖², ‖v‖²) of each variable.
+
+        With `counts` False nothing is counted.
+        """
         total = tf.reduce_sum(tf.stack(scalars), axis=0)
         d, U, V = tf.unstack(tf.stack([*scalars, total]), axis=1)
         usable = is_usable(U) & is_usable(V)
+        if counts is not None:
+            usable &= counts
         norms = tf.where(usable, tf.sqrt(U) * tf.sqrt(V), 1.0)
         cosine = tf.where(usable, d / norms, 0.0)
         conflict = tf.cast(usable & (d < 0), tf.float32)

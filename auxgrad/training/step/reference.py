@@ -27,6 +27,7 @@ class MovingAverage:
                 dtype=variable.dtype,
                 initializer="zeros",
                 trainable=False,
+                aggregation="only_first_replica",
                 name=f"average_{i}",
             )
             for i, variable in enumerate(variables)
@@ -34,27 +35,43 @@ class MovingAverage:
         self._steps: Any = None
         if start == "first":
             self._steps = add_weight(
-                shape=(), dtype="int32", initializer="zeros", trainable=False, name="averaged_steps"
+                shape=(),
+                dtype="int32",
+                initializer="zeros",
+                trainable=False,
+                aggregation="only_first_replica",
+                name="averaged_steps",
             )
 
     def update(
-        self, slots: Sequence[int], gradients: Sequence[tf.Tensor | None], alpha: tf.Tensor
+        self,
+        slots: Sequence[int],
+        gradients: Sequence[tf.Tensor | None],
+        alpha: tf.Tensor,
+        counts: tf.Tensor | None = None,
     ) -> list[tf.Tensor | None]:
-        """Take a step and return the averages; `slots` are the ranks of the gradients' variables.
+        """Take a step and return the averages.
 
         Where the gradient is None, the average stays as it is and None is returned.
+
+        Args:
+            slots: ranks of the gradients' variables.
+            gradients: g.
+            alpha: share of g in the average.
+            counts: False leaves all averages as they are; None means True.
         """
         if self._steps is not None:
             alpha = tf.where(self._steps.value == 0, 1.0, alpha)
-            self._steps.assign_add(1)
+            self._steps.assign_add(1 if counts is None else tf.cast(counts, tf.int32))
         reference: list[tf.Tensor | None] = []
         for slot, gradient in zip(slots, gradients, strict=True):
             if gradient is None:
                 reference.append(None)
                 continue
             share = tf.cast(alpha, gradient.dtype)
-            average = (1 - share) * self._averages[slot].value + share * gradient
-            self._averages[slot].assign(average)
+            last = self._averages[slot].value
+            average = (1 - share) * last + share * gradient
+            self._averages[slot].assign(average if counts is None else tf.where(counts, average, last))
             reference.append(average)
         return reference
 

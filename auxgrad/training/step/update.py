@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +12,12 @@ import tensorflow as tf
 
 from auxgrad.censoring import Mode, censor_with, per_variable_products
 from auxgrad.training.auxiliaries import Auxiliary, WeightDecay
+from auxgrad.training.step import replicas
+from auxgrad.training.step.accumulation import PRIMARY, Accumulators, accumulation_steps
 from auxgrad.training.step.counters import CensoringStatistics
 from auxgrad.training.step.directions import Directions, add, dense
 from auxgrad.training.step.reference import MovingAverage
+from auxgrad.training.step.scaling import are_finite, divided, loss_scale, multiplied, skips_steps
 
 
 class CensoredUpdate:
@@ -42,12 +47,23 @@ class CensoredUpdate:
         self._lam, self._alpha = lam, alpha
         # By identity: in a model of a user's own two layers may have one name.
         self._slot_of = {id(variable): slot for slot, variable in enumerate(variables)}
+        self._accumulators: Accumulators | None = None
         self.average = MovingAverage(variables, average_of, start) if average_of else None
         names = [".".join(variable.path.split("/")[-2:]) for variable in variables]
         several = len(auxiliaries) > 1
         self._statistics = {
             name: CensoringStatistics(names, f"{name}/" if several else "") for name in auxiliaries
         }
+
+    def accumulate_for(
+        self, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+    ) -> None:
+        """Make room for what a built optimizer accumulates, if it does and has not been met before."""
+        if self._mode.ignores_auxiliary or accumulation_steps(optimizer) == 1:
+            self._accumulators = None
+        elif self._accumulators is None or self._accumulators.optimizer is not optimizer:
+            coupled = [name for name, each in self._auxiliaries.items() if each.coupled]
+            self._accumulators = Accumulators(optimizer, variables, coupled)
 
     def __call__(
         self,
@@ -61,8 +77,8 @@ class CensoredUpdate:
         Args:
             optimizer: takes the coupled directions with the primary gradient.
             variables: what is trained now.
-            primary: g.
-            auxiliary: u of each coupled auxiliary that has one in this step.
+            primary: g, times the loss scale of the optimizer.
+            auxiliary: u of each coupled auxiliary that has one in this step, times the loss scale.
         """
         if self._mode.ignores_auxiliary:
             _apply(optimizer, primary, variables)
@@ -73,33 +89,63 @@ class CensoredUpdate:
             for name, each in self._auxiliaries.items()
             if isinstance(each, WeightDecay)
         }
+        # Whether the variables are updated in this step; None: always.
+        updates = finite = None
+        scale = loss_scale(optimizer)
+        if scale is not None:
+            primary = divided(primary, scale)
+            auxiliary = {name: divided(each, scale) for name, each in auxiliary.items()}
+            if skips_steps(optimizer):
+                updates = finite = are_finite([*primary, *itertools.chain(*auxiliary.values())])
+        if self._accumulators is not None:
+            is_last = self._accumulators.is_last_step()
+            means = self._accumulators.add(variables, {PRIMARY: primary, **auxiliary}, finite, is_last)
+            primary, auxiliary = means.pop(PRIMARY), means
+            updates = is_last if finite is None else is_last & finite
         reference = primary
         if self.average is not None:
-            reference = self.average.update(slots, primary, self._alpha.read_value())
+            reference = self.average.update(slots, primary, self._alpha.read_value(), updates)
         gradients = primary
         for name, direction in auxiliary.items():
-            censored = self._censored(name, direction, reference, slots)
+            censored = self._censored(name, direction, reference, slots, updates)
             gradients = add(gradients, self._factor(name), censored)
         decayed = {
-            name: self._censored(name, direction, reference, slots) for name, direction in decays.items()
+            name: self._censored(name, direction, reference, slots, updates)
+            for name, direction in decays.items()
         }
+        if self._accumulators is not None:
+            gradients = self._accumulators.handed(gradients, is_last)
+        if scale is not None:
+            gradients = multiplied(gradients, scale)
+        if finite is not None:
+            finite &= are_finite(gradients)  # The optimizer skips the step for these, too.
+            updates &= finite
+            gradients = [
+                None if each is None else tf.where(finite, each, tf.cast(math.nan, each.dtype))
+                for each in gradients
+            ]
         learning_rate = tf.convert_to_tensor(optimizer.learning_rate)  # A schedule goes on below.
         _apply(optimizer, gradients, variables)
         for name, censored in decayed.items():
-            _decay(variables, censored, learning_rate * self._factor(name))
+            _decay(variables, censored, learning_rate * self._factor(name), updates)
 
     def _factor(self, name: str) -> tf.Tensor:
         weight = self._auxiliaries[name].weight
         return self._lam.read_value() if weight == 1 else weight * self._lam
 
     def _censored(
-        self, name: str, auxiliary: Directions, reference: Directions, slots: Sequence[int]
+        self,
+        name: str,
+        auxiliary: Directions,
+        reference: Directions,
+        slots: Sequence[int],
+        updates: tf.Tensor | None,
     ) -> Directions:
         scalars = per_variable_products(auxiliary, reference)
         rows = [tf.zeros((3,))] * len(self._slot_of)
         for slot, row in zip(slots, tf.unstack(scalars), strict=True):
             rows[slot] = row
-        self._statistics[name].add(rows)
+        self._statistics[name].add(rows, updates)
         return censor_with(scalars, auxiliary, reference, self._mode, self._overall)
 
     def _slots(self, variables: Sequence[keras.Variable]) -> list[int]:
@@ -125,13 +171,23 @@ class CensoredUpdate:
 def _apply(
     optimizer: keras.optimizers.Optimizer, gradients: Directions, variables: Sequence[keras.Variable]
 ) -> None:
-    pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+    handed = replicas.handed(gradients)
+    pairs = [(g, v) for g, v in zip(handed, variables, strict=True) if g is not None]
     optimizer.apply_gradients(pairs)
 
 
-def _decay(variables: Sequence[keras.Variable], directions: Directions, rate: tf.Tensor) -> None:
+def _decay(
+    variables: Sequence[keras.Variable],
+    directions: Directions,
+    rate: tf.Tensor,
+    updates: tf.Tensor | None,
+) -> None:
     for variable, direction in zip(variables, directions, strict=True):
-        if direction is not None:
-            variable.assign_sub(tf.cast(rate, direction.dtype) * direction)
-            if variable.constraint is not None:
-                variable.assign(variable.constraint(variable))
+        if direction is None:
+            continue
+        step = tf.cast(rate, direction.dtype) * direction
+        if updates is not None:
+            step = tf.where(updates, step, tf.zeros_like(step))
+        replicas.assign_sub(variable, step)
+        if variable.constraint is not None:
+            replicas.assign(variable, variable.constraint(variable))

@@ -1,0 +1,39 @@
+"""Loss scaling, with which Keras' optimizers keep small float16 gradients from vanishing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+import tensorflow as tf
+
+from auxgrad.training.step.directions import Directions
+
+
+def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | None:
+    """Return what the optimizer multiplies losses by and divides gradients by; None for nothing."""
+    if skips_steps(optimizer):
+        return tf.convert_to_tensor(optimizer.dynamic_scale)
+    factor = optimizer.loss_scale_factor
+    return None if factor is None else tf.constant(factor, tf.float32)
+
+
+def skips_steps(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether the optimizer leaves out steps whose gradients are not finite."""
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def multiplied(directions: Directions, scale: tf.Tensor) -> Directions:
+    """Return the directions times the scale."""
+    return [None if each is None else each * tf.cast(scale, each.dtype) for each in directions]
+
+
+def divided(directions: Directions, scale: tf.Tensor) -> Directions:
+    """Return the directions without the scale."""
+    return [None if each is None else each / tf.cast(scale, each.dtype) for each in directions]
+
+
+def are_finite(directions: Iterable[tf.Tensor | None]) -> tf.Tensor:
+    """Return whether all elements of all directions are finite."""
+    finite = [tf.reduce_all(tf.math.is_finite(each)) for each in directions if each is not None]
+    return tf.reduce_all(tf.stack(finite))
