@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from auxgrad.training.modes import function_config, function_from_config
 from auxgrad.training.step import replicas
 
 # The name of a Keras loss, a keras.losses.Loss, or a function (x, y, y_pred).
@@ -77,8 +78,9 @@ class AuxiliaryLoss(Auxiliary):
               objects; the targets are those of the same name in `y`, and the losses are summed;
             * a name of a Keras loss or a `keras.losses.Loss`, for a network with one output;
             * a function (x, y, y_pred) of the batch as `fit` gets it and all outputs of the network,
-              which returns a loss for each example, or their mean. To save the model, register it
-              with `keras.saving.register_keras_serializable`.
+              which returns a loss for each example, or their mean. Outputs of 16 bits are made
+              float32. To load a saved model, register the function with
+              `keras.saving.register_keras_serializable`, or pass it in `custom_objects`.
 
             `sample_weight` counts as in Keras: the mean is over weighted losses.
         weight: w, the weight among several auxiliaries.
@@ -127,7 +129,11 @@ class AuxiliaryLoss(Auxiliary):
         return isinstance(y, Mapping) and self._by_output.keys() <= y.keys()
 
     def value(self, name: str, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
-        """Return the loss of a batch, a scalar; `name` is for messages."""
+        """Return the loss of a batch, a scalar; `name` is for messages.
+
+        Outputs of 16 bits are made float32 first, as Keras does for the compiled loss.
+        """
+        y_pred = tf.nest.map_structure(_of_full_precision, y_pred)
         if self._by_output is None:
             if isinstance(sample_weight, dict | list | tuple):
                 raise ValueError(
@@ -153,17 +159,29 @@ class AuxiliaryLoss(Auxiliary):
         return tf.add_n([tf.cast(loss, tf.float32) for loss in losses]) if losses[1:] else losses[0]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
+        return {**super().get_config(), "loss": function_config("the auxiliary loss", self.loss)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AuxiliaryLoss:
-        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+        loss = config["loss"]
+        if isinstance(loss, dict) and "class_name" not in loss:
+            parts = {
+                output: function_from_config(f"output {output!r}: the auxiliary loss", each)
+                for output, each in loss.items()
+            }
+            return cls(**{**config, "loss": parts})
+        return cls(**{**config, "loss": function_from_config("the auxiliary loss", loss)})
 
 
 def _keras_loss(loss: Any) -> Any:
     if not isinstance(loss, str | keras.losses.Loss) and not callable(loss):
         raise ValueError(f"loss={loss!r}: must be the name of a Keras loss or a keras.losses.Loss")
     return keras.losses.get(loss)
+
+
+def _of_full_precision(output: Any) -> Any:
+    is_half = getattr(output, "dtype", None) in (tf.float16, tf.bfloat16)
+    return tf.cast(output, keras.config.floatx()) if is_half else output
 
 
 def _part(name: str, what: str, structure: Any, output: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""How a model that is saved keeps its mode."""
+"""How a model that is saved keeps its mode, and functions of the user's."""
 
 from __future__ import annotations
 
@@ -13,16 +13,58 @@ def mode_config(mode: Mode) -> Any:
     """Return the mode as Keras writes it: a name, or the parts of a mode of the user's."""
     if MODES.get(mode.name) == mode:
         return mode.name
-    rule = keras.saving.serialize_keras_object(mode.rule)
+    rule = function_config(f"mode {mode.name!r}: the rule", mode.rule)
     return {"name": mode.name, "rule": rule, "uses": list(mode.uses)}
 
 
 def mode_from_config(config: Any) -> Mode:
     """Return the mode that `mode_config` wrote.
 
-    Raises Keras' error for a rule that `keras.saving.register_keras_serializable` has not registered.
+    Raises ValueError for a rule that `keras.saving.register_keras_serializable` has not registered.
     """
     if isinstance(config, str):
         return Mode.of(config)
-    rule = keras.saving.deserialize_keras_object(config["rule"])
+    rule = function_from_config(f"mode {config['name']!r}: the rule", config["rule"])
     return Mode(config["name"], rule, tuple(config["uses"]))
+
+
+def function_config(what: str, function: Any) -> Any:
+    """Return a function or an object of the user's as Keras writes it; `what` is for messages.
+
+    Raises ValueError for one that Keras cannot write, such as a `functools.partial`.
+    """
+    try:
+        return keras.saving.serialize_keras_object(function)
+    except TypeError as error:
+        raise ValueError(
+            f"{what} {function!r} cannot be saved: write it as a function with `def`, registered with "
+            "keras.saving.register_keras_serializable"
+        ) from error
+
+
+def function_from_config(what: str, config: Any) -> Any:
+    """Return the function or object that `function_config` wrote; `what` is for messages.
+
+    Raises ValueError for one that Keras does not find by its name; any other error is Keras' own.
+    """
+    try:
+        return keras.saving.deserialize_keras_object(config)
+    except (TypeError, ValueError) as error:
+        name = _own_name(config)
+        if name is None or keras.saving.get_registered_object(name) is not None:
+            raise
+        # No TypeError, which Keras would hide behind the config of the whole model.
+        raise ValueError(
+            f"{what} {name!r} is not registered: register it with "
+            "keras.saving.register_keras_serializable before the model is loaded, or pass "
+            f"custom_objects={{{name!r}: ...}}"
+        ) from error
+
+
+def _own_name(config: Any) -> str | None:
+    """The name by which Keras looks for what is not its own; None for anything else."""
+    if not isinstance(config, dict) or (config.get("module") or "").split(".")[0] == "keras":
+        return None
+    if config.get("class_name") == "function":
+        return config["config"]
+    return config.get("registered_name")

@@ -25,8 +25,11 @@ def sparse_matmul(sparse: tf.SparseTensor, dense: tf.Tensor, densify: bool | Non
     if densify:
         return tf.sparse.to_dense(sparse, validate_indices=False) @ dense
     # Called in a graph, the product is traced once for all graphs; see `_traced`.
-    product = _product if tf.executing_eagerly() else _traced(dense.dtype)
-    result = product(sparse.indices, sparse.values, sparse.dense_shape, dense)
+    # TensorFlow has no such product of 16-bit numbers.
+    dtype = dense.dtype if dense.dtype.size >= 4 else tf.float32
+    product = _product if tf.executing_eagerly() else _traced(dtype)
+    values, right = tf.cast(sparse.values, dtype), tf.cast(dense, dtype)
+    result = tf.cast(product(sparse.indices, values, sparse.dense_shape, right), dense.dtype)
     result.set_shape((sparse.shape[0], dense.shape[1]))
     return result
 
