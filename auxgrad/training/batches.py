@@ -92,16 +92,19 @@ class ShuffledBatches:
         self._examples = _Examples((x, y))
         self._steps = math.ceil(self._examples.size / batch_size)
         self._order = self._orders(0)
-        numbers = tf.data.Dataset.counter()
-        if self._examples.are_few_and_dense:
-            self._dataset = self._in_tensorflow(numbers)
-        else:
-            self._dataset = _dataset(numbers, self._examples, self._gather)
+        self._dataset: tf.data.Dataset | None = None
+        if not self._examples.are_few_and_dense:
+            self._dataset = _dataset(tf.data.Dataset.counter(), self._examples, self._gather)
+        elif reshuffle:
+            self._dataset = tf.data.Dataset.counter().flat_map(self._epoch).with_options(_options())
 
     def restart(self, seed: int) -> tf.data.Dataset:
         """Return the batches (x, y) in the orders of a seed; those of an earlier seed end with it."""
         self._order = self._orders(seed)
-        return self._dataset
+        if self._dataset is not None:
+            return self._dataset
+        # No function in it, which TensorFlow would keep until the process ends.
+        return self._in_order(self._order(0)).repeat().with_options(_options())
 
     def _orders(self, seed: int) -> Callable[[int], np.ndarray]:
         @functools.lru_cache(maxsize=1)
@@ -111,26 +114,24 @@ class ShuffledBatches:
 
         return order
 
-    def _in_tensorflow(self, epochs: tf.data.Dataset) -> tf.data.Dataset:
-        """The same batches, put in order once an epoch: a step only takes its slice of the copy."""
-        size, batch_size = self._examples.size, self.batch_size
-        full = size // batch_size
+    def _epoch(self, number: tf.Tensor) -> tf.data.Dataset:
+        order = tf.numpy_function(
+            lambda number: self._order(int(number)), [number], tf.int64, stateful=False
+        )
+        order.set_shape((self._examples.size,))
+        return self._in_order(order)
 
-        def batches(epoch: tf.Tensor) -> tf.data.Dataset:
-            order = tf.numpy_function(
-                lambda epoch: self._order(int(epoch)), [epoch], tf.int64, stateful=False
-            )
-            order.set_shape((size,))
-            parts = []
-            if full:
-                first = self._examples.take(tf.reshape(order[: full * batch_size], (full, batch_size)))
-                parts.append(tf.data.Dataset.from_tensor_slices(first))
-            if size % batch_size:
-                rest = self._examples.take(order[full * batch_size :])
-                parts.append(tf.data.Dataset.from_tensors(rest))
-            return functools.reduce(tf.data.Dataset.concatenate, parts)
-
-        return epochs.flat_map(batches).with_options(_options())
+    def _in_order(self, order: Any) -> tf.data.Dataset:
+        """The batches of one epoch: all examples are put in order, and a step only takes its slice."""
+        full = self._examples.size // self.batch_size
+        first, rest = order[: full * self.batch_size], order[full * self.batch_size :]
+        parts = []
+        if full:
+            rows = self._examples.take(tf.reshape(first, (full, self.batch_size)))
+            parts.append(tf.data.Dataset.from_tensor_slices(rows))
+        if self._examples.size % self.batch_size:
+            parts.append(tf.data.Dataset.from_tensors(self._examples.take(rest)))
+        return functools.reduce(tf.data.Dataset.concatenate, parts)
 
     def _gather(self, number: int) -> list[Any]:
         epoch, step = divmod(number, self._steps)

@@ -54,3 +54,17 @@ def test_every_epoch_has_all_examples_in_an_order_of_its_own(x):
     np.testing.assert_array_equal(epochs[0], epochs[2])
     assert not np.array_equal(epochs[0][0], epochs[0][1])
     assert not np.array_equal(epochs[0][0], epochs[1][0])
+
+
+def test_without_reshuffling_every_epoch_is_the_first(x):
+    fixed, other = ShuffledBatches(x, Y, 24, reshuffle=False), ShuffledBatches(x, Y, 24)
+    firsts = []
+    for seed in (1, 2, 1):
+        found = [dense(batch) for batch in itertools.islice(fixed.restart(seed), 6)]
+        assert [len(batch) for batch in found] == [24, 24, 16, 24, 24, 16]
+        np.testing.assert_array_equal(np.concatenate(found[:3]), np.concatenate(found[3:]))
+        wanted = [dense(batch) for batch in itertools.islice(other.restart(seed), 3)]
+        np.testing.assert_array_equal(np.concatenate(found[:3]), np.concatenate(wanted))
+        firsts.append(np.concatenate(found[:3]))
+    np.testing.assert_array_equal(firsts[0], firsts[2])
+    assert not np.array_equal(firsts[0], firsts[1])
