@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from auxgrad.errors import RunsElsewhere, TrackingError
 from auxgrad.record import view
 from auxgrad.record.opening import open_sibling, open_store, store_uri
 from auxgrad.record.remote import Server, stored
-from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished
+from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished, Store
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY
 from auxgrad.record.writing import Dataset
 
@@ -127,6 +128,24 @@ def test_an_identity_that_was_changed_by_hand(store):
             TrackingError, match=f"^run {run.run_id}: tag auxgrad.identity cannot be read"
         ):
             _ = stored(store.client.get_run(run.run_id)).identity
+
+
+def test_of_two_that_ask_at_the_same_moment_one_makes_the_run(store, monkeypatch):
+    ask = Store._refuse_second
+
+    def ask_and_think(self, key):
+        ask(self, key)
+        time.sleep(0.3)
+
+    def start(_):
+        with contextlib.suppress(RunsElsewhere):
+            return store.start_run(IT, {}, DATA, once=True)
+
+    monkeypatch.setattr(Store, "_refuse_second", ask_and_think)
+    with ThreadPoolExecutor(2) as pool:
+        made = [writer for writer in pool.map(start, range(2)) if writer]
+    assert len(made) == 1
+    made[0].end("KILLED")
 
 
 def test_a_run_is_made_once(store):
