@@ -321,15 +321,6 @@ def test_wrong_arguments_are_named(arguments, message):
         AuxiliaryModel(network(), **arguments)
 
 
-def test_optimizers_that_change_the_gradient_are_refused():
-    for optimizer in (
-        keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
-        keras.optimizers.Adam(gradient_accumulation_steps=2),
-    ):
-        with pytest.raises(ValueError, match="optimizer"):
-            AuxiliaryModel(network()).compile(optimizer, BCE)
-
-
 def test_alpha_can_be_assigned_where_there_is_an_average():
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model = AuxiliaryModel(network, mode="Projection", alpha=0.5)
