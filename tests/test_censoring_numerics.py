@@ -252,6 +252,18 @@ def test_small_variables_survive_beside_large_ones():
             np.testing.assert_array_equal(censored, u)
 
 
+@each_overall
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_what_has_no_partner_makes_no_difference_to_the_scale(overall, size):
+    u, v = np.float32([1, -2]) * np.float32(size), np.float32([1, 3]) * np.float32(size)
+    [alone] = auxgrad.censor([u], [v], "Orthogonal", overall)
+    for lone in (np.float32([1.0, 1.0]), np.float32([1e30, 1e30])):
+        first, second, third = auxgrad.censor([lone, u, None], [None, v, lone], "Orthogonal", overall)
+        np.testing.assert_array_equal(first, lone)
+        np.testing.assert_array_equal(second, alone)
+        assert third is None
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_numbers_of_a_rule_are_multiplied_before_rounding(dtype):
     u = np.array([3.0, 7.0]).astype(DTYPES[dtype])

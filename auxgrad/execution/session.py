@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import math
+import re
 import sys
 import traceback
 from dataclasses import asdict, replace
@@ -102,8 +103,11 @@ class Session:
             result = self._train(config, writer, folder, log_model)
         except BaseException as error:
             self._trainer = None
-            _end_unfinished(writer, "FAILED" if isinstance(error, Exception) else "KILLED", folder)
-            raise
+            interruption = _interruption(error)
+            _end_unfinished(writer, "KILLED" if interruption else "FAILED", folder)
+            if interruption is None or interruption is error:
+                raise
+            raise interruption from error
         store.show(result.test_metrics)
         _report(result, store)
         return result
@@ -139,6 +143,21 @@ class Session:
         (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2) + "\n")
         writer.end("FINISHED")
         return result
+
+
+def _interruption(error: BaseException) -> BaseException | None:
+    """Return what has interrupted the run; None if it failed by itself.
+
+    TensorFlow makes an error of its own of an interruption that comes while it calls Python for a batch.
+    """
+    if not isinstance(error, Exception):
+        return error
+    if type(error).__module__.startswith("tensorflow."):
+        if "KeyboardInterrupt" in str(error):
+            return KeyboardInterrupt()
+        if found := re.search(r"SystemExit: (\d+)", str(error)):
+            return SystemExit(int(found[1]))
+    return None
 
 
 def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:

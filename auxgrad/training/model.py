@@ -15,11 +15,11 @@ from auxgrad.training.auxiliaries import Auxiliary, named
 from auxgrad.training.losses import AuxiliaryLosses
 from auxgrad.training.modes import mode_config, mode_from_config
 from auxgrad.training.step import replicas
-from auxgrad.training.step.accumulation import accumulation_steps
+from auxgrad.training.step.accumulation import check_replicas
 from auxgrad.training.step.counters import BatchLosses
 from auxgrad.training.step.directions import Directions, dense
 from auxgrad.training.step.update import CensoredUpdate
-from auxgrad.training.streams import Batches, split
+from auxgrad.training.streams import Batches, split, symbolic
 
 
 @keras.saving.register_keras_serializable("auxgrad")
@@ -128,10 +128,15 @@ class AuxiliaryModel(keras.Model):
         return self._batch_losses.steps
 
     def batch_losses(self, since: int = 0) -> np.ndarray:
-        """Return the primary loss of each training batch from step `since` on, counted from 0.
+        """Return the primary losses from step `since` on, counted from 0.
 
-        `fit` shows the mean of an epoch. Raises ValueError for more than are kept, 1,024 or more."""
+        Raises ValueError for more than are kept, 1,024 or more."""
         return self._batch_losses.since(since)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.network.built:  # `build` gets shapes without types.
+            self.network(keras.tree.map_structure(symbolic, inputs))
+        return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape: Any) -> None:
         if not self.network.built:
@@ -166,10 +171,9 @@ class AuxiliaryModel(keras.Model):
         super().compile(*args, jit_compile=False, **kwargs)
         if self._batch_losses.steps == 0:
             self._batch_losses = BatchLosses(self.steps_per_execution)
-        if self.distribute_strategy.num_replicas_in_sync > 1 and accumulation_steps(self.optimizer) > 1:
-            raise ValueError("optimizer: gradient_accumulation_steps must be None on several replicas")
+        check_replicas(self.optimizer, self.distribute_strategy.num_replicas_in_sync)
         self._jit_update = bool(jit_compile)
-        self._compiled_update: Any = None
+        self._compiled_update = tf.function(self._step, jit_compile=self._jit_update, autograph=False)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
@@ -249,13 +253,8 @@ class AuxiliaryModel(keras.Model):
         self.reset_censoring_statistics()
 
     def _update_function(self) -> Any:
-        if self.run_eagerly or replicas.count() > 1:  # Replicas cannot meet inside a function.
-            return self._step
-        if self._compiled_update is None:
-            self._compiled_update = tf.function(
-                self._step, jit_compile=self._jit_update, autograph=False
-            )
-        return self._compiled_update
+        is_alone = replicas.count() == 1  # Several cannot meet inside a function.
+        return self._compiled_update if is_alone and not self.run_eagerly else self._step
 
     def _step(self, primary: Directions, auxiliary: Mapping[str, Directions]) -> None:
         assert self._update is not None

@@ -58,3 +58,9 @@ def split(data: Any) -> Batches:
         own = {name: unpack(batch) for name, batch in data[AUXILIARY].items()}
         return Batches(unpack(data[PRIMARY]), own)
     return Batches(unpack(data), {})
+
+
+def symbolic(inputs: Any) -> keras.KerasTensor:
+    """Return a tensor without values for an array, a tensor or a sparse tensor."""
+    is_sparse = isinstance(inputs, tf.SparseTensor) or getattr(inputs, "sparse", False)
+    return keras.KerasTensor(inputs.shape, inputs.dtype, sparse=is_sparse)

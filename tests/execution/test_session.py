@@ -21,6 +21,7 @@ from auxgrad.execution.session import Session
 from auxgrad.problems import Data, Problem, Training
 from auxgrad.record import view
 from auxgrad.record.stored import METRICS
+from auxgrad.training.batches import ShuffledBatches
 from auxgrad.training.metrics import maximized
 
 NAMES = ("train_loss", "val_loss", "test_loss", "cosine/overall", "conflict/overall")
@@ -253,6 +254,21 @@ def test_a_run_and_the_runs_from_python(in_tmp, small):
     assert (in_tmp / result.folder / "result.json").is_file()
     with pytest.raises(auxgrad.errors.TrackingError, match=r"tracking\.experiment=other: is not in"):
         auxgrad.runs(experiment="other")
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)], ids=["Ctrl-C", "TERM"])
+def test_interrupted_in_a_batch_a_run_is_killed_not_failed(in_tmp, small, monkeypatch, interruption):
+    """TensorFlow, which calls Python for a batch, makes an error of what is raised there."""
+
+    def interrupted(self, number):
+        raise interruption
+
+    monkeypatch.setattr(ShuffledBatches, "_gather", interrupted)
+    with pytest.raises(type(interruption)) as caught:
+        run(Session(), ["mode=SingleTask", *small])
+    assert caught.value.args == interruption.args
+    [stored] = MlflowClient(f"sqlite:///{in_tmp}/mlflow.db").search_runs(["1"])
+    assert stored.info.status == "KILLED"
 
 
 def test_once_returns_what_was_finished_before(in_tmp, small):

@@ -17,6 +17,12 @@ def accumulation_steps(optimizer: keras.optimizers.Optimizer) -> int:
     return _inner(optimizer).gradient_accumulation_steps or 1
 
 
+def check_replicas(optimizer: keras.optimizers.Optimizer, replicas: int) -> None:
+    """Raise ValueError for an optimizer that accumulates gradients on several replicas."""
+    if replicas > 1 and accumulation_steps(optimizer) > 1:
+        raise ValueError("optimizer: gradient_accumulation_steps must be None on several replicas")
+
+
 class Accumulators:
     """Sums of the directions since the last update of an optimizer.
 

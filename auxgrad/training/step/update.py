@@ -173,6 +173,8 @@ def _apply(
 ) -> None:
     handed = replicas.handed(gradients)
     pairs = [(g, v) for g, v in zip(handed, variables, strict=True) if g is not None]
+    if not pairs:
+        raise ValueError("no variable has a gradient: the loss does not depend on the network")
     optimizer.apply_gradients(pairs)
 
 
