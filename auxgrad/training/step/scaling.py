@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import keras
 import tensorflow as tf
 
@@ -31,9 +29,3 @@ def multiplied(directions: Directions, scale: tf.Tensor) -> Directions:
 def divided(directions: Directions, scale: tf.Tensor) -> Directions:
     """Return the directions without the scale."""
     return [None if each is None else each / tf.cast(scale, each.dtype) for each in directions]
-
-
-def are_finite(directions: Iterable[tf.Tensor | None]) -> tf.Tensor:
-    """Return whether all elements of all directions are finite."""
-    finite = [tf.reduce_all(tf.math.is_finite(each)) for each in directions if each is not None]
-    return tf.reduce_all(tf.stack(finite))

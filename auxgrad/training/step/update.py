@@ -17,7 +17,7 @@ from auxgrad.training.step.accumulation import PRIMARY, Accumulators, accumulati
 from auxgrad.training.step.counters import CensoringStatistics
 from auxgrad.training.step.directions import Directions, add, dense
 from auxgrad.training.step.reference import MovingAverage
-from auxgrad.training.step.scaling import are_finite, divided, loss_scale, multiplied, skips_steps
+from auxgrad.training.step.scaling import divided, loss_scale, multiplied, skips_steps
 
 
 class CensoredUpdate:
@@ -96,7 +96,8 @@ class CensoredUpdate:
             primary = divided(primary, scale)
             auxiliary = {name: divided(each, scale) for name, each in auxiliary.items()}
             if skips_steps(optimizer):
-                updates = finite = are_finite([*primary, *itertools.chain(*auxiliary.values())])
+                all_of_them = [*primary, *itertools.chain(*auxiliary.values())]
+                updates = finite = optimizer.check_finite(all_of_them)
         if self._accumulators is not None:
             is_last = self._accumulators.is_last_step()
             means = self._accumulators.add(variables, {PRIMARY: primary, **auxiliary}, finite, is_last)
@@ -118,7 +119,7 @@ class CensoredUpdate:
         if scale is not None:
             gradients = multiplied(gradients, scale)
         if finite is not None:
-            finite &= are_finite(gradients)  # The optimizer skips the step for these, too.
+            finite &= optimizer.check_finite(gradients)  # The optimizer skips the step for these, too.
             updates &= finite
             gradients = [
                 None if each is None else tf.where(finite, each, tf.cast(math.nan, each.dtype))
