@@ -1,9 +1,9 @@
 """Train networks with a censored auxiliary loss.
 
-`censor` combines gradients, `AuxiliaryModel` trains any Keras network with them, `WeightDecay` and
-`AuxiliaryLoss` say where the auxiliary direction comes from. `python -m auxgrad.train`, or `run` in a
-notebook, trains and sweeps a `Problem`, with its `Data` and its `Training`: one that ships with the
-package, or your own. `runs` returns the finished runs.
+`censor` and `combine` work on gradients, `AuxiliaryModel` trains any Keras network with them,
+`WeightDecay` and `AuxiliaryLoss` say where the auxiliary direction comes from.
+`python -m auxgrad.train`, or `run` in a notebook, trains and sweeps a `Problem`, with its `Data` and its
+`Training`: one that ships with the package, or your own. `runs` returns the finished runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auxgrad.censoring import Mode, censor
+    from auxgrad.censoring.functions import censor, combine
+    from auxgrad.censoring.mode import Mode
     from auxgrad.execution.notebook import run, runs
     from auxgrad.problems.base import DataSource, Problem, Training
     from auxgrad.problems.data import Data
@@ -35,6 +36,7 @@ __all__ = [
     "Training",
     "WeightDecay",
     "censor",
+    "combine",
     "run",
     "runs",
     "zip_streams",
@@ -46,12 +48,13 @@ _HOME = {
     "AuxiliaryModel": "auxgrad.training.model",
     "Data": "auxgrad.problems.data",
     "DataSource": "auxgrad.problems.base",
-    "Mode": "auxgrad.censoring",
+    "Mode": "auxgrad.censoring.mode",
     "Problem": "auxgrad.problems.base",
     "SparseDense": "auxgrad.training.sparse",
     "Training": "auxgrad.problems.base",
     "WeightDecay": "auxgrad.training.auxiliaries",
-    "censor": "auxgrad.censoring",
+    "censor": "auxgrad.censoring.functions",
+    "combine": "auxgrad.censoring.functions",
     "run": "auxgrad.execution.notebook",
     "runs": "auxgrad.execution.notebook",
     "zip_streams": "auxgrad.training.streams",

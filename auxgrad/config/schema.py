@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, InstanceOf, model_validator
@@ -17,10 +18,13 @@ from auxgrad.problems.base import Problem, all_options_of
 from auxgrad.problems.options import Flag, Number, Section, Text, Whole
 
 
-def _can_be_loaded(target: str) -> str:
-    if not target.startswith(f"{PACKAGE}."):  # Or TensorFlow would be imported to answer a wrong word.
-        load_function("mode_rule", target)
-    return target
+def _loadable(key: str) -> Callable[[str], str]:
+    def check(target: str) -> str:
+        if not target.startswith(f"{PACKAGE}."):  # Or TensorFlow would be imported for a wrong word.
+            load_function(key, target)
+        return target
+
+    return check
 
 
 class TrackingConfig(Section):
@@ -45,7 +49,9 @@ class Config(Section):
     """One run, whole. `auxgrad.config.compose` makes it; it is immutable and can be pickled."""
 
     mode: Text
-    mode_rule: Annotated[Text, AfterValidator(_can_be_loaded)]
+    mode_rule: Annotated[Text, AfterValidator(_loadable("mode_rule"))] | None = None
+    mode_weigh: Annotated[Text, AfterValidator(_loadable("mode_weigh"))] | None = None
+    mode_overall: Flag | None = None
     mode_uses: Annotated[
         tuple[Literal["lam", "alpha", "overall"], ...],
         Field(description="a list of lam, alpha, overall"),
@@ -62,6 +68,22 @@ class Config(Section):
     fail_fast: Flag
     dry_run: Flag
 
+    @model_validator(mode="after")
+    def _has_one_function(self) -> Config:
+        if (self.mode_rule is None) == (self.mode_weigh is None):
+            raise ConfigError(
+                f"mode={self.mode}: its file must set one of mode_rule and mode_weigh, not both"
+            )
+        return self
+
+    @property
+    def mode_function(self) -> tuple[str, str]:
+        """The key of the function of the mode, mode_rule or mode_weigh, and its dotted name."""
+        if self.mode_weigh is not None:
+            return "mode_weigh", self.mode_weigh
+        assert self.mode_rule is not None
+        return "mode_rule", self.mode_rule
+
     def normalise(self) -> Config:
         """Return the config that equal runs share: unused knobs neutral, lam 0 as SingleTask.
 
@@ -70,9 +92,9 @@ class Config(Section):
         'SingleTask'
         """
         knobs: dict[str, Any] = {key: getattr(self, key) for key in KNOBS}
-        taken = effective(self.mode, self.mode_uses, knobs)
+        taken = effective(self.mode, self.mode_uses, knobs, self.mode_overall)
         if taken["mode"] != self.mode:
-            taken["mode_rule"] = preset("mode", taken["mode"])["mode_rule"]
+            taken.update(mode_weigh=None, mode_rule=preset("mode", taken["mode"])["mode_rule"])
         return self.model_copy(update=taken)
 
     def identity(self, fingerprint: str = "") -> Identity:
@@ -84,8 +106,9 @@ class Config(Section):
         >>> compose(["mode=SingleTask", "lam=30", "data.num_words=5000"]).identity().setting_name
         'SingleTask data.num_words=5000'
         """
-        is_own = not self.mode_rule.startswith(f"{PACKAGE}.")
-        version = version_of("mode_rule", load("mode_rule", self.mode_rule)) if is_own else ""
+        key, target = self.mode_function
+        is_own = not target.startswith(f"{PACKAGE}.")
+        version = version_of(key, load(key, target)) if is_own else ""
         data = getattr(self.problem, "data", None)
         return Identity(
             mode=self.mode,
@@ -93,7 +116,7 @@ class Config(Section):
             alpha=self.alpha,
             overall=self.overall,
             seed=self.seed,
-            rule={"target": self.mode_rule, "version": version},
+            rule={"target": target, "version": version},
             uses=self.mode_uses,
             problem=describe("problem", self.problem),
             data={**(describe("data", data) if data else {}), "fingerprint": fingerprint},
@@ -114,4 +137,4 @@ class Config(Section):
 
 
 # Only the file of a mode sets these.
-BY_MODE_FILE = ("mode_rule", "mode_uses")
+BY_MODE_FILE = ("mode_rule", "mode_weigh", "mode_uses", "mode_overall")

@@ -22,18 +22,31 @@ def mode_uses(mode: str) -> Sequence[str]:
     >>> mode_uses("Multitask")
     ['lam']
     """
-    return preset("mode", mode)["mode_uses"] if mode in options("mode") else KNOBS
+    return _file_of(mode).get("mode_uses", KNOBS)
 
 
-def effective(mode: str, uses: Sequence[str], knobs: Mapping[str, Any]) -> dict[str, Any]:
+def _file_of(mode: str) -> Mapping[str, Any]:
+    return preset("mode", mode) if mode in options("mode") else {}
+
+
+def effective(
+    mode: str, uses: Sequence[str], knobs: Mapping[str, Any], overall: bool | None = None
+) -> dict[str, Any]:
     """Return what a mode makes of its knobs: unused ones are neutral, and lam 0 is SingleTask.
+
+    Args:
+        mode, uses: the mode, and which of lam, alpha and overall it uses.
+        knobs: their values.
+        overall: of a mode that has no choice of it; None otherwise.
 
     >>> effective("Multitask", ["lam"], {"lam": 0.0, "alpha": 0.01, "overall": True})
     {'mode': 'SingleTask', 'mode_uses': (), 'lam': 0.0, 'alpha': 1.0, 'overall': False}
     """
     if "lam" in uses and knobs["lam"] == 0:
-        mode, uses = "SingleTask", ()
+        mode, uses, overall = "SingleTask", (), None
     taken = {key: knobs[key] if key in uses else value for key, value in NEUTRAL.items()}
+    if overall is not None:
+        taken["overall"] = overall
     return {"mode": mode, "mode_uses": tuple(uses), **taken}
 
 
@@ -56,7 +69,7 @@ class Setting:
         Setting(mode='Multitask', overall=False, alpha=1.0, lam=30.0)
         """
         knobs = {"lam": lam, "alpha": alpha, "overall": overall}
-        taken = effective(mode, mode_uses(mode), knobs)
+        taken = effective(mode, mode_uses(mode), knobs, _file_of(mode).get("mode_overall"))
         return Setting(taken["mode"], taken["overall"], taken["alpha"], taken["lam"], taken["mode_uses"])
 
     @property

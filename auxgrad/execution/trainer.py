@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from auxgrad.censoring import Mode
+from auxgrad.censoring.mode import Mode
 from auxgrad.config.code.loading import load
 from auxgrad.config.identity import target_of
 from auxgrad.config.schema import Config
@@ -96,7 +96,7 @@ class Trainer:
         if self._batches is None or not self._batches.fits(*wanted):
             self._batches = TrainingBatches(data, *wanted)
         self.batches = self._batches.restart(order)
-        self.model = self._model(config)
+        self.model = self._model(config, order)
 
     def _take(self, data: Data) -> None:
         """Keep the batches for evaluation as long as the data is the same."""
@@ -113,7 +113,7 @@ class Trainer:
         x, y = content
         return in_order(x, y, EVALUATION_BATCH)
 
-    def _model(self, config: Config) -> AuxiliaryModel:
+    def _model(self, config: Config, seed: int) -> AuxiliaryModel:
         """Return a model that was compiled for an earlier run, started again, or else a new one."""
         new = self.training
         # Several steps in one call of TensorFlow: without the way back to Python in between.
@@ -129,8 +129,15 @@ class Trainer:
         if self._compiled is None or not self._compiled.fits(structure):
             self._forget()
             self._compiled = Compiled(*parts, new.start, structure, at_once)
-        mode = Mode(config.mode, load("mode_rule", config.mode_rule), config.mode_uses)
-        return self._compiled.model(new.network, mode, config.lam, config.alpha, config.overall)
+        key, target = config.mode_function
+        mode = Mode(
+            config.mode,
+            uses=config.mode_uses,
+            overall=config.mode_overall,
+            **{key.removeprefix("mode_"): load(key, target)},
+        )
+        knobs = config.lam, config.alpha, config.overall, seed
+        return self._compiled.model(new.network, mode, *knobs)
 
     def _forget(self) -> None:
         """Free the old network, which is in reference cycles: two may be too much for the memory."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from auxgrad.training.modes import function_config, function_from_config
+from auxgrad.training.saving import function_config, function_from_config
 from auxgrad.training.step import replicas
 
 # The name of a Keras loss, a keras.losses.Loss, or a function (x, y, y_pred).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from auxgrad.censoring import Mode, Rule
+from auxgrad.censoring.mode import Mode, checked_lam
+from auxgrad.censoring.rules import Rule
 from auxgrad.training.auxiliaries import Auxiliary, named
 from auxgrad.training.losses import AuxiliaryLosses
-from auxgrad.training.modes import mode_config, mode_from_config
+from auxgrad.training.saving import from_config, to_config
 from auxgrad.training.step import replicas
 from auxgrad.training.step.accumulation import check_replicas
 from auxgrad.training.step.counters import BatchLosses
@@ -34,7 +34,8 @@ class AuxiliaryModel(keras.Model):
         decoupled:  then θ ← θ − learning_rate·lam·w·(a·u + b·v)
 
     (a, b) depends on the mode, see `auxgrad.censoring`, and on the auxiliary; losses are coupled, weight
-    decay is decoupled. `compile`, `fit`, `train_on_batch`, `evaluate`, `predict` and `save` are those of
+    decay is decoupled. A mode that weighs all together has w_0·g in place of g, and w_i·u for the rest.
+    `compile`, `fit`, `train_on_batch`, `evaluate`, `predict` and `save` are those of
     Keras; logs have `<name>_loss` for each auxiliary loss. With `auxgrad.zip_streams` an auxiliary loss
     has data of its own.
 
@@ -44,8 +45,9 @@ class AuxiliaryModel(keras.Model):
         mode: a name in `auxgrad.censoring.MODES`, a `Mode` or a rule.
         lam: weight of the auxiliary directions, finite and >= 0; can be assigned during training.
         alpha: share of the newest primary gradient in the reference, in (0, 1]; can be assigned too.
-        overall: one (a, b) for all variables instead of one each.
+        overall: one (a, b), or one w, for all variables instead of one each.
         start: "zero" begins the moving average at v_0 = 0, "first" at v_1 = g_1.
+        seed: of what a mode draws; can be assigned too.
 
     Raises:
         ValueError: an argument out of range; at `compile`, an optimizer that accumulates gradients on
@@ -72,6 +74,7 @@ class AuxiliaryModel(keras.Model):
         alpha: float = 0.01,
         overall: bool = False,
         start: str = "zero",
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -81,16 +84,16 @@ class AuxiliaryModel(keras.Model):
             raise ValueError(f"start={start!r}: must be 'zero' or 'first'")
         self.network = network
         self.auxiliaries = named(auxiliary)
-        self._auxiliary_losses = AuxiliaryLosses(self.auxiliaries)
-        # Keras finds metrics in attributes.
+        self._auxiliary_losses = AuxiliaryLosses(self.auxiliaries)  # Keras finds metrics in attributes.
         self._auxiliary_metrics = list(self._auxiliary_losses.trackers.values())
-        self.overall = bool(overall)
+        self.overall = bool(overall) if self.mode.overall is None else self.mode.overall
         self.start = start
         # Plain tf.Variables are not saved with the model's weights.
         self._lam = tf.Variable(0.0, trainable=False, name="lam")
         self.lam = lam
         self._share = tf.Variable(0.0, trainable=False, name="alpha")
         self.alpha = alpha
+        self._seed = tf.Variable(seed, trainable=False, name="seed", dtype=tf.int64)
         self._batch_losses = BatchLosses()
         if network.built:
             self._build_state()
@@ -103,9 +106,7 @@ class AuxiliaryModel(keras.Model):
 
     @lam.setter
     def lam(self, value: float) -> None:
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"lam={value!r}: must be a finite number >= 0")
-        self._lam.assign(value)
+        self._lam.assign(checked_lam(value))
 
     @property
     def alpha(self) -> float:
@@ -116,11 +117,20 @@ class AuxiliaryModel(keras.Model):
     def alpha(self, value: float) -> None:
         if not 0 < value <= 1:
             raise ValueError(f"alpha={value!r}: must be a number in (0, 1]")
-        has_no_average = self._update is not None and self._update.average is None
+        has_no_average = self._update is not None and not self._update.has_average
         if has_no_average and value < 1 and self.mode.averages_reference:
             raise ValueError(f"alpha={value!r}: a model made with alpha=1 keeps no average")
         self._alpha = float(value)
         self._share.assign(value)
+
+    @property
+    def seed(self) -> int:
+        """Of what a mode draws at each step."""
+        return int(self._seed.numpy())
+
+    @seed.setter
+    def seed(self, value: int) -> None:
+        self._seed.assign(value)
 
     @property
     def steps(self) -> int:
@@ -140,7 +150,7 @@ class AuxiliaryModel(keras.Model):
 
     def build(self, input_shape: Any) -> None:
         if not self.network.built:
-            # A call, since a model of a person's own may have no `build` that makes its variables.
+            # A call, since a model of the user's own may have no `build` that makes its variables.
             self.network(keras.tree.map_shape_structure(keras.KerasTensor, input_shape))
         self._build_state()
         self.built = True
@@ -154,8 +164,10 @@ class AuxiliaryModel(keras.Model):
                 self.overall,
                 self._lam,
                 self._share,
+                self._seed,
                 self.network.trainable_variables,
-                self.add_weight if has_average else None,
+                self.add_weight,
+                has_average,
                 self.start,
             )
 
@@ -165,8 +177,7 @@ class AuxiliaryModel(keras.Model):
     def compile(self, *args: Any, jit_compile: bool | str = "auto", **kwargs: Any) -> None:
         """As `keras.Model.compile`; `jit_compile=False` keeps XLA out of the censoring and update.
 
-        Only that part is compiled by XLA, which has no sparse products.
-        """
+        XLA has no sparse products: it compiles nothing else."""
         self._auxiliary_losses.check_compiled(kwargs.get("loss", args[1] if len(args) > 1 else None))
         super().compile(*args, jit_compile=False, **kwargs)
         if self._batch_losses.steps == 0:
@@ -247,10 +258,9 @@ class AuxiliaryModel(keras.Model):
             own.assign(fresh)
         for own, value in zip(self.optimizer.variables, optimizer_state, strict=True):
             own.assign(value)
-        if self._update is not None and self._update.average is not None:
-            self._update.average.reset()
+        if self._update is not None:
+            self._update.restart()
         self._batch_losses.reset()
-        self.reset_censoring_statistics()
 
     def _update_function(self) -> Any:
         is_alone = replicas.count() == 1  # Several cannot meet inside a function.
@@ -281,19 +291,10 @@ class AuxiliaryModel(keras.Model):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "network": keras.saving.serialize_keras_object(self.network),
-            "auxiliary": keras.saving.serialize_keras_object(dict(self.auxiliaries)),
-            "mode": mode_config(self.mode),
-            "lam": self.lam,
-            "alpha": self.alpha,
-            "overall": self.overall,
-            "start": self.start,
+            **to_config(self.network, self.auxiliaries, self.mode),
+            **{name: getattr(self, name) for name in ("lam", "alpha", "overall", "start", "seed")},
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AuxiliaryModel:
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("network", "auxiliary")
-        }
-        return cls(**{**config, **parts, "mode": mode_from_config(config["mode"])})
+        return cls(**{**config, **from_config(config)})

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from auxgrad.censoring import Mode
+from auxgrad.censoring.mode import Mode
 from auxgrad.training.auxiliaries import AuxiliaryLoss, named
 from auxgrad.training.model import AuxiliaryModel
 from auxgrad.training.step.accumulation import accumulation_steps
@@ -58,7 +58,13 @@ class Compiled:
         return structure is not None and structure == self._structure
 
     def model(
-        self, network: keras.Model, mode: Mode, lam: float, alpha: float, overall: bool
+        self,
+        network: keras.Model,
+        mode: Mode,
+        lam: float,
+        alpha: float,
+        overall: bool,
+        seed: int,
     ) -> AuxiliaryModel:
         """Return the model of a way of censoring at its first step, with the state of `network`."""
         way = mode, overall, alpha < 1
@@ -76,7 +82,7 @@ class Compiled:
         self._models[way] = model
         if len(self._models) > MOST_MODELS:
             del self._models[next(iter(self._models))]
-        model.lam, model.alpha = lam, alpha
+        model.lam, model.alpha, model.seed = lam, alpha, seed
         if network is not self._network:  # Else nothing has been trained yet.
             model.restart(network, self._optimizer_start())
         return model

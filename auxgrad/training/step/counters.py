@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from auxgrad.censoring import is_usable
+from auxgrad.censoring.pairs import is_usable
 from auxgrad.training.step.replicas import SAME
 
 LOSSES_KEPT = 1024
@@ -63,13 +63,19 @@ class CensoringStatistics:
         # A row for each name: summed cosine, steps with conflict, steps counted.
         self._sums = tf.Variable(tf.zeros((len(self._names), 3)), trainable=False, aggregation=SAME)
 
-    def add(self, scalars: Sequence[tf.Tensor], counts: tf.Tensor | None = None) -> None:
-        """Count a step with the scalars (⟨u, v⟩, ‖u‖², ‖v‖²) of each variable.
+    def add(self, slots: Sequence[int], scalars: tf.Tensor, counts: tf.Tensor | None = None) -> None:
+        """Count a step.
 
-        With `counts` False nothing is counted.
+        Args:
+            slots: ranks of the variables in it.
+            scalars: ⟨u, v⟩, ‖u‖² and ‖v‖² of each, shape (len(slots), 3).
+            counts: False counts nothing; None means True.
         """
-        total = tf.reduce_sum(tf.stack(scalars), axis=0)
-        d, U, V = tf.unstack(tf.stack([*scalars, total]), axis=1)
+        rows = [tf.zeros((3,))] * (len(self._names) - 1)
+        for slot, row in zip(slots, tf.unstack(scalars), strict=True):
+            rows[slot] = tf.cast(row, tf.float32)
+        total = tf.reduce_sum(tf.stack(rows), axis=0)
+        d, U, V = tf.unstack(tf.stack([*rows, total]), axis=1)
         usable = is_usable(U) & is_usable(V)
         if counts is not None:
             usable &= counts

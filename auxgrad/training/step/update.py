@@ -10,14 +10,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from auxgrad.censoring import Mode, censor_with, per_variable_products
+from auxgrad.censoring.gradients import add
+from auxgrad.censoring.mode import Mode
 from auxgrad.training.auxiliaries import Auxiliary, WeightDecay
 from auxgrad.training.step import replicas
 from auxgrad.training.step.accumulation import PRIMARY, Accumulators, accumulation_steps
+from auxgrad.training.step.censoring import Censoring
 from auxgrad.training.step.counters import CensoringStatistics
-from auxgrad.training.step.directions import Directions, add, dense
+from auxgrad.training.step.directions import Directions, dense
 from auxgrad.training.step.reference import MovingAverage
 from auxgrad.training.step.scaling import divided, loss_scale, multiplied, skips_steps
+from auxgrad.training.step.weighing import Weighing
 
 
 class CensoredUpdate:
@@ -26,10 +29,10 @@ class CensoredUpdate:
     Args:
         auxiliaries: by name.
         mode, overall, start: as for `AuxiliaryModel`.
-        lam, alpha: variables of the model.
+        lam, alpha, seed: variables of the model.
         variables: the trainable variables of the network when the model is built.
-        average_of: `keras.Model.add_weight` of the model that owns the moving average; None: the
-            reference is the last primary gradient.
+        add_weight: `keras.Model.add_weight` of the model that owns what is kept between steps.
+        has_average: whether the reference is a moving average, not the last primary gradient.
     """
 
     def __init__(
@@ -39,16 +42,24 @@ class CensoredUpdate:
         overall: bool,
         lam: tf.Variable,
         alpha: tf.Variable,
+        seed: tf.Variable,
         variables: Sequence[keras.Variable],
-        average_of: Callable[..., Any] | None,
+        add_weight: Callable[..., Any],
+        has_average: bool,
         start: str,
     ) -> None:
-        self._auxiliaries, self._mode, self._overall = auxiliaries, mode, overall
-        self._lam, self._alpha = lam, alpha
+        self._auxiliaries, self._ignores, self._lam = auxiliaries, mode.ignores_auxiliary, lam
+        self._method: Censoring | Weighing
+        if mode.rule is not None:
+            average = MovingAverage(variables, add_weight, start) if has_average else None
+            self._method = Censoring(mode, overall, alpha, average)
+        else:
+            weights = {name: each.weight for name, each in auxiliaries.items()}
+            size = len(variables)
+            self._method = Weighing(mode, overall, lam, alpha, seed, weights, size, add_weight)
         # By identity: in a model of a user's own two layers may have one name.
         self._slot_of = {id(variable): slot for slot, variable in enumerate(variables)}
         self._accumulators: Accumulators | None = None
-        self.average = MovingAverage(variables, average_of, start) if average_of else None
         names = [".".join(variable.path.split("/")[-2:]) for variable in variables]
         several = len(auxiliaries) > 1
         self._statistics = {
@@ -59,7 +70,7 @@ class CensoredUpdate:
         self, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
     ) -> None:
         """Make room for what a built optimizer accumulates, if it does and has not been met before."""
-        if self._mode.ignores_auxiliary or accumulation_steps(optimizer) == 1:
+        if self._ignores or accumulation_steps(optimizer) == 1:
             self._accumulators = None
         elif self._accumulators is None or self._accumulators.optimizer is not optimizer:
             coupled = [name for name, each in self._auxiliaries.items() if each.coupled]
@@ -80,7 +91,7 @@ class CensoredUpdate:
             primary: g, times the loss scale of the optimizer.
             auxiliary: u of each coupled auxiliary that has one in this step, times the loss scale.
         """
-        if self._mode.ignores_auxiliary:
+        if self._ignores:
             _apply(optimizer, primary, variables)
             return
         slots = self._slots(variables)
@@ -103,17 +114,11 @@ class CensoredUpdate:
             means = self._accumulators.add(variables, {PRIMARY: primary, **auxiliary}, finite, is_last)
             primary, auxiliary = means.pop(PRIMARY), means
             updates = is_last if finite is None else is_last & finite
-        reference = primary
-        if self.average is not None:
-            reference = self.average.update(slots, primary, self._alpha.read_value(), updates)
-        gradients = primary
-        for name, direction in auxiliary.items():
-            censored = self._censored(name, direction, reference, slots, updates)
-            gradients = add(gradients, self._factor(name), censored)
-        decayed = {
-            name: self._censored(name, direction, reference, slots, updates)
-            for name, direction in decays.items()
-        }
+        gradients, directions = self._method(
+            primary, {**auxiliary, **decays}, slots, self._statistics, updates
+        )
+        for name in auxiliary:
+            gradients = add(gradients, self._factor(name), directions[name])
         if self._accumulators is not None:
             gradients = self._accumulators.handed(gradients, is_last)
         if scale is not None:
@@ -127,27 +132,12 @@ class CensoredUpdate:
             ]
         learning_rate = tf.convert_to_tensor(optimizer.learning_rate)  # A schedule goes on below.
         _apply(optimizer, gradients, variables)
-        for name, censored in decayed.items():
-            _decay(variables, censored, learning_rate * self._factor(name), updates)
+        for name in decays:
+            _decay(variables, directions[name], learning_rate * self._factor(name), updates)
 
     def _factor(self, name: str) -> tf.Tensor:
         weight = self._auxiliaries[name].weight
         return self._lam.read_value() if weight == 1 else weight * self._lam
-
-    def _censored(
-        self,
-        name: str,
-        auxiliary: Directions,
-        reference: Directions,
-        slots: Sequence[int],
-        updates: tf.Tensor | None,
-    ) -> Directions:
-        scalars = per_variable_products(auxiliary, reference)
-        rows = [tf.zeros((3,))] * len(self._slot_of)
-        for slot, row in zip(slots, tf.unstack(scalars), strict=True):
-            rows[slot] = tf.cast(row, tf.float32)
-        self._statistics[name].add(rows, updates)
-        return censor_with(scalars, auxiliary, reference, self._mode, self._overall)
 
     def _slots(self, variables: Sequence[keras.Variable]) -> list[int]:
         """Rank of each trainable variable among those that were trainable when the model was built."""
@@ -158,6 +148,16 @@ class CensoredUpdate:
                     "make a new AuxiliaryModel of the network"
                 )
         return [self._slot_of[id(variable)] for variable in variables]
+
+    @property
+    def has_average(self) -> bool:
+        """Whether the reference is a moving average."""
+        return self._method.average is not None
+
+    def restart(self) -> None:
+        """Return to the first step, with all statistics forgotten."""
+        self._method.restart()
+        self.reset_statistics()
 
     def statistics(self) -> dict[str, float]:
         """Return the statistics of all auxiliaries, see `AuxiliaryModel.censoring_statistics`."""

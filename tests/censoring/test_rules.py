@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import REPOSITORY
 
 import auxgrad
-from auxgrad.censoring import MODES
+from auxgrad.censoring import MODES as ALL
 from auxgrad.config.code.loading import load
 from auxgrad.config.groups import options, preset
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "censoring.json").read_text())
+GOLDEN = json.loads((REPOSITORY / "tests" / "golden" / "censoring.json").read_text())
+MODES = [name for name, mode in ALL.items() if mode.rule is not None and mode.overall is None]
 CENSORING = [mode for mode in MODES if mode not in ("SingleTask", "Multitask")]
 
 
@@ -72,11 +73,13 @@ def test_golden_lists(lists, way):
 
 
 def test_every_mode_is_on_the_command_line():
-    assert sorted(MODES) == options("mode")
-    for name, mode in MODES.items():
+    assert sorted(ALL) == options("mode")
+    for name, mode in ALL.items():
         file = preset("mode", name)
         assert (file["mode"], tuple(file["mode_uses"])) == (name, mode.uses)
-        assert load("mode_rule", file["mode_rule"]) is mode.rule
+        assert file.get("mode_overall") == mode.overall
+        key = "mode_rule" if mode.rule else "mode_weigh"
+        assert load(key, file[key]) is (mode.rule or mode.weigh)
 
 
 def halfway(d, U, V):

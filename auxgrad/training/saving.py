@@ -1,31 +1,51 @@
-"""How a model that is saved keeps its mode, and functions of the user's."""
+"""How a model that is saved keeps its parts: the mode, and functions of the user's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from auxgrad.censoring import MODES, Mode
+from auxgrad.censoring.mode import MODES, Mode
+
+
+def to_config(network: keras.Model, auxiliaries: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
+    """Return the parts of an `AuxiliaryModel` as Keras writes them, by argument."""
+    return {
+        "network": keras.saving.serialize_keras_object(network),
+        "auxiliary": keras.saving.serialize_keras_object(dict(auxiliaries)),
+        "mode": mode_config(mode),
+    }
+
+
+def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that `to_config` wrote."""
+    parts = {
+        name: keras.saving.deserialize_keras_object(config[name]) for name in ("network", "auxiliary")
+    }
+    return {**parts, "mode": mode_from_config(config["mode"])}
 
 
 def mode_config(mode: Mode) -> Any:
     """Return the mode as Keras writes it: a name, or the parts of a mode of the user's."""
     if MODES.get(mode.name) == mode:
         return mode.name
-    rule = function_config(f"mode {mode.name!r}: the rule", mode.rule)
-    return {"name": mode.name, "rule": rule, "uses": list(mode.uses)}
+    key = "rule" if mode.weigh is None else "weigh"
+    function = function_config(f"mode {mode.name!r}: the function", getattr(mode, key))
+    return {"name": mode.name, key: function, "uses": list(mode.uses), "overall": mode.overall}
 
 
 def mode_from_config(config: Any) -> Mode:
     """Return the mode that `mode_config` wrote.
 
-    Raises ValueError for a rule that `keras.saving.register_keras_serializable` has not registered.
+    Raises ValueError for a function that `keras.saving.register_keras_serializable` has not registered.
     """
     if isinstance(config, str):
         return Mode.of(config)
-    rule = function_from_config(f"mode {config['name']!r}: the rule", config["rule"])
-    return Mode(config["name"], rule, tuple(config["uses"]))
+    key = "rule" if "rule" in config else "weigh"
+    function = function_from_config(f"mode {config['name']!r}: the function", config[key])
+    return Mode(**{**config, "uses": tuple(config["uses"]), key: function})
 
 
 def function_config(what: str, function: Any) -> Any:

@@ -1,0 +1,26 @@
+"""Weights that do not depend on the gradients: what every other method has to beat."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def mean(G: tf.Tensor) -> tf.Tensor:
+    """w = 1/n for each gradient: the mean.
+
+    >>> mean(tf.eye(4)).numpy().tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    n = G.shape[-1]
+    return tf.fill(tf.shape(G)[:-1], tf.constant(1 / n, tf.float64))
+
+
+def random_weighting(G: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """w = softmax(z) with z normal, drawn anew at each step.
+
+    Lin et al., *Reasonable effectiveness of random weighting*, arXiv 2111.10603, "RLW" with the normal
+    distribution.
+    """
+    # XLA's normal numbers are others than TensorFlow's, its uniform ones are not.
+    drawn = tf.random.stateless_uniform(tf.shape(G)[:-1], seed, dtype=tf.float64, alg="philox")
+    return tf.nn.softmax(tf.math.ndtri(drawn))

@@ -1,0 +1,90 @@
+"""Methods that take from each gradient its conflict with every other, one after the other.
+
+Row i of C holds the changed gradient i as a sum of the given ones: g_i' = Σ_j C_ij·g_j. Its product with
+gradient j is then (C·G)_ij. w is the sum of the rows of C.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def pcgrad(G: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Take from each gradient its projection on every other that it conflicts with, then sum.
+
+        g_i' ← g_i' − min(⟨g_i', g_j⟩, 0) / ‖g_j‖² · g_j     for all j ≠ i, in random order
+
+    Yu et al., *Gradient surgery for multi-task learning*, arXiv 2001.06782, algorithm 1. With two
+    gradients there is one order. A gradient that is zero is in no conflict.
+
+    >>> pcgrad(tf.constant([[1.0, -1.0], [-1.0, 2.0]]), tf.constant([0, 0])).numpy().tolist()
+    [2.0, 1.5]
+    """
+    G = tf.cast(G, tf.float64)
+    C = _identity(G)
+    for j in _order(G, seed):
+        products, squares = _inner(C, j @ G), _inner(j @ G, j)
+        conflicts = (products < 0) & (squares > 0) & ~_is_own(j)
+        step = tf.where(conflicts, products / tf.where(squares > 0, squares, 1), 0)
+        C -= step[..., tf.newaxis] * j
+    return tf.reduce_sum(C, axis=-2)
+
+
+def gradvac(
+    G: tf.Tensor, seed: tf.Tensor, memory: tf.Tensor, alpha: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Raise the cosine of each gradient to every other to its moving average, then sum.
+
+    With φ the cosine of g_i' and g_j and φ̂ its average, where φ < φ̂, for all j ≠ i in random order:
+
+        g_i' ← g_i' + ‖g_i'‖·(φ̂·√(1 − φ²) − φ·√(1 − φ̂²)) / (‖g_j‖·√(1 − φ̂²)) · g_j
+
+    and always φ̂ ← (1 − alpha)·φ̂ + alpha·φ, from φ̂ = 0 on. Wang et al., *Gradient vaccine*, arXiv
+    2010.05874, algorithm 1; alpha is their β. A pair with a gradient that is zero is left as it is, its
+    φ̂ too; TorchJD adds 1e-8 to denominators instead, which matters for norms that small.
+
+    Args:
+        memory: φ̂, shape (..., n, n).
+
+    Returns:
+        The weights and the new φ̂.
+    """
+    G = tf.cast(G, tf.float64)
+    C = _identity(G)
+    average, share = tf.cast(memory, tf.float64), tf.cast(alpha, tf.float64)
+    for j in _order(G, seed):
+        products, squares = _inner(C, j @ G), _inner(j @ G, j)
+        norm = tf.sqrt(tf.maximum(_inner(C @ G, C), 0))
+        other = tf.sqrt(tf.maximum(squares, 0))
+        usable = (norm * other > 0) & ~_is_own(j)
+        cosine = tf.where(usable, products / tf.where(usable, norm * other, 1), 0)
+        wanted = _inner(average, j)
+        sine, wanted_sine = (tf.sqrt(tf.maximum(1 - each**2, 0)) for each in (cosine, wanted))
+        raises = usable & (cosine < wanted) & (wanted_sine > 0)
+        down = tf.where(raises, other * wanted_sine, 1)
+        step = tf.where(raises, norm * (wanted * sine - cosine * wanted_sine) / down, 0)
+        C += step[..., tf.newaxis] * j
+        average += tf.where(usable, share * (cosine - wanted), 0)[..., tf.newaxis] * j
+    return tf.reduce_sum(C, axis=-2), tf.cast(average, memory.dtype)
+
+
+def _order(G: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
+    """Row i of the t-th matrix has a one at what gradient i meets as the t-th; once it is i itself."""
+    n = G.shape[-1]
+    if n == 2:  # No order to draw.
+        return [tf.eye(2, dtype=tf.float64)[::-1] + tf.zeros_like(G)]
+    drawn = tf.argsort(tf.random.stateless_uniform(tf.shape(G), seed, alg="philox"))
+    return tf.unstack(tf.one_hot(drawn, n, dtype=tf.float64), axis=-2)
+
+
+def _identity(G: tf.Tensor) -> tf.Tensor:
+    return tf.eye(G.shape[-1], dtype=tf.float64) + tf.zeros_like(G)
+
+
+def _inner(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Products of the rows."""
+    return tf.reduce_sum(left * right, axis=-1)
+
+
+def _is_own(j: tf.Tensor) -> tf.Tensor:
+    return tf.linalg.diag_part(j) > 0

@@ -1,0 +1,69 @@
+"""Methods that look for a point in the convex hull of the gradients."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from auxgrad.censoring.joint.supports import choose, cosines, solutions, solve_nonnegative
+
+RADIUS = 0.5
+STATIONARY = 1e-4  # Norm of the point of the hull, in parts of the root of the trace of G.
+
+
+def mgda(G: tf.Tensor) -> tf.Tensor:
+    """Take the shortest vector in the convex hull of the gradients.
+
+        w = argmin w'Gw     with w ≥ 0 and Σw = 1
+
+    Désidéri, *Multiple-gradient descent algorithm*, 2012; Sener and Koltun, arXiv 1810.04650. Solved
+    exactly, while TorchJD by default ends Frank and Wolfe's steps at a step of 1e-3. A gradient that is
+    zero is the shortest vector: the total is then zero.
+
+    >>> mgda(tf.constant([[1.0, 0.0], [0.0, 3.0]], tf.float64)).numpy().round(6).tolist()
+    [0.75, 0.25]
+    """
+    C, norms = cosines(G)
+    # With z = w / ‖shortest‖², G·z >= 1, with equality where w > 0.
+    z = tf.math.divide_no_nan(solve_nonnegative(C, _inverse(norms)[..., tf.newaxis])[..., 0], norms)
+    zero = tf.cast(norms == 0, tf.float64)
+    z = tf.where(tf.reduce_any(norms == 0, axis=-1, keepdims=True), zero, z)
+    return z / tf.reduce_sum(z, axis=-1, keepdims=True)
+
+
+def cagrad(G: tf.Tensor) -> tf.Tensor:
+    """Take the vector near the mean gradient g₀ whose least product with a gradient is greatest.
+
+        total = argmax min_i ⟨d, g_i⟩     with ‖d − g₀‖ ≤ c·‖g₀‖,  c = 0.5
+
+    It is g₀ + c·‖g₀‖ / ‖x‖·x with a point x = Σ p_i·g_i of the convex hull. Liu et al., *Conflict-averse
+    gradient descent*, arXiv 2110.14048, algorithm 1. Solved exactly. As in TorchJD the total is zero
+    where ‖x‖ is below 1e-4 of the root of the trace of G: no direction is good for all gradients.
+    TorchJD also returns zero where that trace is below 1e-4 itself; here the scale makes no difference.
+    """
+    C, norms = cosines(G)
+    mean = norms / G.shape[-1]  # Weights are multiplied by norms throughout, until the last line.
+    e = tf.linalg.matvec(C, mean)
+    squared_radius = RADIUS**2 * tf.reduce_sum(mean * e, axis=-1)
+    # The total has weights mean + z with z ≥ 0, and C·(mean + z) ≥ t·q with equality where z > 0. On a
+    # support z = t·a − b, and t is such that z'Cz is the squared radius.
+    q = _inverse(norms)
+    (a, b), (rest_a, rest_b) = (
+        tf.unstack(each, axis=-1) for each in solutions(C, tf.stack([q, e], axis=-1))
+    )
+    aq, ae, be = (tf.reduce_sum(product, axis=-1) for product in (a * q, a * e, b * e))
+    t = ((ae + tf.sqrt(ae**2 - aq * (be - squared_radius))) / aq)[..., tf.newaxis]
+    z = t * a - b
+    violation = tf.reduce_max(tf.maximum(-z, t * rest_a - rest_b), axis=-1, keepdims=True)
+    z = choose(z[..., tf.newaxis], violation)[..., 0]
+    shares = tf.math.divide_no_nan(z, norms)
+    sum_of_shares = tf.reduce_sum(shares, axis=-1, keepdims=True)
+    size = tf.sqrt(tf.reduce_sum(norms**2, axis=-1, keepdims=True))
+    radius = tf.sqrt(tf.maximum(squared_radius, 0))[..., tf.newaxis]
+    moves = (radius > STATIONARY * size * sum_of_shares) & tf.reduce_all(norms > 0, -1, keepdims=True)
+    return tf.where(moves, 1 / G.shape[-1] + shares, tf.zeros_like(shares))
+
+
+def _inverse(norms: tf.Tensor) -> tf.Tensor:
+    """1 / norms, times the least norm that is not zero; zero for zero."""
+    least = tf.reduce_min(tf.where(norms > 0, norms, norms.dtype.max), axis=-1, keepdims=True)
+    return tf.math.divide_no_nan(least, norms)

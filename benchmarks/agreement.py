@@ -1,0 +1,156 @@
+"""How far the joint modes are from TorchJD's methods: `python -m benchmarks.agreement`.
+
+Prints the largest difference of the totals for each mode and kind of gradients, relative to the total;
+with a file name it writes the gradients and TorchJD's weights, from which `tests/golden/torchjd.json`
+comes. The extra `bench` brings TorchJD.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DIMENSION = 8
+SEED = 7  # Of what modes draw.
+ALPHA = 0.5  # Of GradVac, TorchJD's beta.
+
+
+def families(n: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+    """Kinds of n gradients, one in a row."""
+
+    def normal() -> np.ndarray:
+        return rng.normal(size=(n, DIMENSION))
+
+    def with_second(J: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.stack([J[0], second, *J[2:]])
+
+    for number in range(3):
+        yield f"random {number}", normal()
+    J = normal()
+    yield "parallel", np.outer(np.arange(1, n + 1), J[0])
+    yield "opposed", with_second(J, -2 * J[0])
+    yield "zero", with_second(J, 0 * J[0])
+    yield "nearly dependent", with_second(J, J[0] + 1e-3 * normal()[1])
+    yield "nearly opposed", with_second(J, -J[0] + 1e-3 * normal()[1])
+    yield "badly scaled", normal() * 10.0 ** np.linspace(-1.5, 1.5, n)[:, np.newaxis]
+    yield "small", 1e-3 * normal()
+
+
+def torchjd_methods(n: int) -> dict[str, Any]:
+    """TorchJD's methods, as exact as they can be made, by the names of our modes."""
+    from torchjd import aggregation
+    from torchjd.linalg import QuadprogProjector
+
+    projector = QuadprogProjector(norm_eps=0.0, reg_eps=1e-12)
+    return {
+        "Mean": aggregation.Mean(),
+        "PCGrad": aggregation.PCGrad(),
+        "GradVac": aggregation.GradVac(beta=ALPHA, eps=0.0),
+        "MGDA": aggregation.MGDA(epsilon=1e-9, max_iters=10_000),
+        "CAGrad": aggregation.CAGrad(c=0.5, norm_eps=1e-4),
+        "IMTL-G": aggregation.IMTLG(),
+        "UPGrad": aggregation.UPGrad(projector=projector),
+        "DualProj": aggregation.DualProj(projector=projector),
+        "Aligned-MTL": aggregation.AlignedMTL(),
+        "Nash-MTL": aggregation.NashMTL(n_tasks=n, optim_niter=100),
+    }
+
+
+@contextmanager
+def in_order(mode: str, n: int) -> Iterator[None]:
+    """TorchJD visits gradients in the order in which our mode does."""
+    import tensorflow as tf
+    import torch
+
+    drawn = torch.randperm
+    orders = tf.argsort(tf.random.stateless_uniform((n, n), [SEED, 0], alg="philox")).numpy()
+    rows = iter(orders.tolist() * 2)  # For two steps.
+
+    def following(count: int, *arguments: Any, **options: Any) -> Any:
+        row = next(rows)
+        own = orders.tolist().index(row)
+        if count == n:  # PCGrad visits itself too.
+            return torch.tensor(row)
+        # GradVac: ranks among the others.
+        return torch.tensor([other - (other > own) for other in row if other != own])
+
+    torch.randperm = following
+    try:
+        yield
+    finally:
+        torch.randperm = drawn
+
+
+def theirs(mode: str, J: np.ndarray) -> np.ndarray | None:
+    """TorchJD's weights; of GradVac those of a second step with the same gradients. None: it fails."""
+    import torch
+
+    method = torchjd_methods(len(J))[mode]
+    with in_order(mode, len(J)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        takes_gram = hasattr(method, "gramian_weighting")
+        weighting = method.gramian_weighting if takes_gram else method.weighting
+        given = torch.tensor(J @ J.T if takes_gram else J)
+        try:
+            weights = weighting(given)
+            if mode == "GradVac":
+                weights = weighting(given)
+        except (ValueError, ArithmeticError):
+            return None
+    return weights.numpy()
+
+
+def ours(mode: str, J: np.ndarray) -> np.ndarray:
+    """Our weights; of GradVac those of a second step with the same gradients."""
+    import tensorflow as tf
+
+    from auxgrad.censoring import MODES
+
+    weigh = MODES[mode].weigh
+    assert weigh is not None
+    G, seed = tf.constant(J @ J.T), tf.constant([SEED, 0])
+    if mode == "GradVac":
+        alpha = tf.constant(ALPHA)
+        _, memory = weigh(G, seed, tf.zeros_like(G), alpha)
+        return weigh(G, seed, memory, alpha)[0].numpy()
+    return (weigh(G, seed) if MODES[mode].takes("seed") else weigh(G)).numpy()
+
+
+def difference(J: np.ndarray, mine: np.ndarray, other: np.ndarray) -> float:
+    """Of the totals, relative to the other one, or to 1e-6 of the gradients if that is longer."""
+    least = 1e-6 * np.linalg.norm(J)
+    return float(np.linalg.norm((mine - other) @ J) / max(np.linalg.norm(other @ J), least))
+
+
+def main() -> None:
+    """Run the command line."""
+    cases, largest = [], {}
+    rng = np.random.default_rng(0)
+    for n in range(2, 6):
+        for kind, J in families(n, rng):
+            weights = {mode: theirs(mode, J) for mode in torchjd_methods(n)}
+            for mode, other in weights.items():
+                key = mode, kind.split(" ")[0] if kind.startswith("random") else kind
+                value = np.nan if other is None else difference(J, ours(mode, J), other)
+                largest[key] = np.fmax(largest.get(key, np.nan), value)
+            known = {mode: each.tolist() for mode, each in weights.items() if each is not None}
+            cases.append({"kind": kind, "gradients": J.tolist(), "weights": known})
+    kinds = list(dict.fromkeys(kind for _, kind in largest))
+    print(f"| mode | {' | '.join(kinds)} |\n|{'---|' * (1 + len(kinds))}")
+    for mode in torchjd_methods(2):
+        print(f"| {mode} | {' | '.join(f'{largest[mode, kind]:.0e}' for kind in kinds)} |")
+    if sys.argv[1:]:
+        made = {"torchjd": version("torchjd"), "seed": SEED, "alpha": ALPHA, "cases": cases}
+        Path(sys.argv[1]).write_text(json.dumps(made) + "\n")
+
+
+if __name__ == "__main__":
+    main()
