@@ -45,7 +45,7 @@ def test_the_quick_start_is_two_lines():
 def test_no_other_commands_than_the_ones_run_here():
     assert set(OTHERS) == {UI, *REPORTS, BENCHMARKS}
     assert len(REPORTS) == 4
-    assert len(TRAINING) == 18
+    assert len(TRAINING) == 19
     assert [re.findall(r"launcher=(\w+)", command) for command in CLUSTER] == [
         ["slurm"],
         ["slurm"],
@@ -64,13 +64,13 @@ def write_study(folder: Path) -> None:
     """Write the problem and the mode of the README's examples."""
     problem, mode = REST.split("## Your own problem")[1].split("## Your own mode")
     for text, name in ((problem, "digits.py"), (mode, "rules.py")):
-        (folder / name).write_text(re.findall(r"```python\n(.*?)```", text, re.S)[0])
+        (folder / name).write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.S)))
     for group in ("problem", "mode"):
         (folder / "conf" / group).mkdir(parents=True)
     [target] = re.findall(r"`(_target_: \S+)`", problem)
     (folder / "conf/problem/digits.yaml").write_text(target)
-    [yaml] = re.findall(r"```yaml\n(.*?)```", mode, re.S)
-    (folder / "conf/mode/Halfway.yaml").write_text(yaml)
+    for yaml in re.findall(r"```yaml\n(.*?)```", mode, re.S):
+        (folder / f"conf/mode/{re.search(r'^mode: (.*)', yaml, re.M)[1]}.yaml").write_text(yaml)
 
 
 def check_training(command: str, tmp_path: Path, corpus: Path, cache: Path) -> None:

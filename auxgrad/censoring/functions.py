@@ -172,7 +172,7 @@ def _checked(named: Sequence[tuple[str, Sequence[Any]]]) -> list[Gradients]:
     for name, given in others:
         if len(given) != len(of_first):
             raise ValueError(f"{first} has {len(of_first)} gradients, {name} has {len(given)}")
-    tensors = [
+    tensors: list[Gradients] = [
         [None if each is None else tf.convert_to_tensor(each) for each in given] for _, given in named
     ]
     names = [name for name, _ in named]

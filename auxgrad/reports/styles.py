@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; markers and dashes are for print
-# without colours.
+# Okabe and Ito's colours, and Tol's, which colour-blind readers can tell apart. Each mode has a marker
+# of its own, for print without colours.
 STYLES: dict[str, dict[str, Any]] = {
     "SingleTask": {"color": "#000000", "marker": "", "linestyle": "-"},
     "Multitask": {"color": "#D55E00", "marker": "s", "linestyle": (0, (5, 2))},
@@ -21,6 +21,18 @@ STYLES: dict[str, dict[str, Any]] = {
     "UnweightedCosine": {"color": "#009E73", "marker": "^", "linestyle": (0, (1, 1.5))},
     "WeightedCosine": {"color": "#CC79A7", "marker": "D", "linestyle": (0, (3, 1.5, 1, 1.5))},
     "Orthogonal": {"color": "#E69F00", "marker": "v", "linestyle": (0, (8, 2, 1, 2))},
+    "Bloop": {"color": "#E69F00", "marker": "<", "linestyle": (0, (2, 2))},
+    "Mean": {"color": "#999999", "marker": "x", "linestyle": (0, (5, 2))},
+    "RandomWeighting": {"color": "#999999", "marker": "+", "linestyle": (0, (1, 1.5))},
+    "PCGrad": {"color": "#882255", "marker": "p", "linestyle": "-"},
+    "GradVac": {"color": "#882255", "marker": ">", "linestyle": (0, (2, 2))},
+    "MGDA": {"color": "#117733", "marker": "X", "linestyle": "-"},
+    "CAGrad": {"color": "#117733", "marker": "*", "linestyle": (0, (5, 2))},
+    "IMTL-G": {"color": "#AA4499", "marker": "P", "linestyle": (0, (3, 1.5, 1, 1.5))},
+    "UPGrad": {"color": "#332288", "marker": "h", "linestyle": "-"},
+    "DualProj": {"color": "#332288", "marker": "d", "linestyle": (0, (5, 2))},
+    "Aligned-MTL": {"color": "#44AA99", "marker": "8", "linestyle": (0, (8, 2, 1, 2))},
+    "Nash-MTL": {"color": "#661100", "marker": "1", "linestyle": (0, (1, 1.5))},
 }
 # For modes of other origin. No two of these numbers have a divisor in common: the first 60 modes differ.
 COLOURS = ("#56B4E9", "#6F4E37", "#7F7F7F", "#9ACD32")

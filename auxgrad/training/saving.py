@@ -32,7 +32,7 @@ def mode_config(mode: Mode) -> Any:
     if MODES.get(mode.name) == mode:
         return mode.name
     key = "rule" if mode.weigh is None else "weigh"
-    function = function_config(f"mode {mode.name!r}: the function", getattr(mode, key))
+    function = function_config(f"mode {mode.name!r}: the {key}", getattr(mode, key))
     return {"name": mode.name, key: function, "uses": list(mode.uses), "overall": mode.overall}
 
 
@@ -44,7 +44,7 @@ def mode_from_config(config: Any) -> Mode:
     if isinstance(config, str):
         return Mode.of(config)
     key = "rule" if "rule" in config else "weigh"
-    function = function_from_config(f"mode {config['name']!r}: the function", config[key])
+    function = function_from_config(f"mode {config['name']!r}: the {key}", config[key])
     return Mode(**{**config, "uses": tuple(config["uses"]), key: function})
 
 

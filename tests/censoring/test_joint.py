@@ -209,10 +209,10 @@ def test_order_and_length_make_no_difference(mode):
         np.testing.assert_allclose(longer, w, rtol=1e-6, atol=1e-9 * abs(w).max())
 
 
-@pytest.mark.parametrize("mode", JOINT)
+@pytest.mark.parametrize("mode", [mode for mode in JOINT if mode != "RandomWeighting"])
 def test_one_matrix_or_many_eager_or_compiled(mode):
     many = np.stack([case["gradients"] for case in cases(3)])
-    if mode in DRAWING:  # TensorFlow draws other numbers for many, and for those XLA others again.
+    if mode in DRAWING:  # Orders are drawn for all matrices at once.
         many = many[:1]
     together, xla = weigh(mode, many), weigh(mode, many, call=compiled(mode))
     for J, w, other in zip(many, together, xla, strict=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from auxgrad.config import compose
+from auxgrad.config.groups import options
 from auxgrad.errors import ConfigError
 
 YAML = """\
@@ -93,8 +94,8 @@ def test_own_modes_are_known_by_name(study):
     done = auxgrad_train("mode=Halfwey", cwd=study)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "auxgrad: mode=Halfwey: must be one of Halfway, Multitask, Orthogonal, Projection, SingleTask, "
-        "UnweightedCosine, WeightedCosine (did you mean Halfway?)"
+        f"auxgrad: mode=Halfwey: must be one of {', '.join(sorted([*options('mode'), 'Halfway']))} "
+        "(did you mean Halfway?)"
     )
     assert not (study / "mlflow.db").exists()
     assert "Halfway" in auxgrad_train("--help", cwd=study).stdout

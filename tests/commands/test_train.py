@@ -20,6 +20,7 @@ from conftest import REPOSITORY, on_a_terminal
 from mlflow import MlflowClient
 
 from auxgrad.config import compose
+from auxgrad.config.groups import options
 from auxgrad.execution.session import Session
 from auxgrad.training.batches import in_order
 
@@ -248,10 +249,9 @@ def test_groups_on_the_command_line(train):
     assert {"lam: 42.5", "alpha: 0.05", "overall: true", "seed: 7"} <= set(done.stdout.splitlines())
     done = train("--help")
     assert done.returncode == 0
-    assert (
-        "mode: Multitask, Orthogonal, Projection, SingleTask, UnweightedCosine, WeightedCosine"
-        in done.stdout
-    )
+    assert f"mode: {', '.join(options('mode'))}" in done.stdout
+    by_kind = done.stdout.partition("== Modes ==")[2].partition("==")[0]
+    assert sorted(re.findall(r"[\w-]+(?=,|\n)", by_kind)) == options("mode")
     assert done.stdout.count("python -m auxgrad.train") == 6
 
 

@@ -22,6 +22,10 @@ def halfway(d, U, V):
     return tf.ones_like(d), -0.5 * tf.minimum(d, 0.0) / V
 
 
+def equal(G):
+    return tf.ones_like(G[..., 0])
+
+
 class UnregisteredLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         return tf.reduce_mean((y_true - y_pred) ** 2, axis=-1)
@@ -38,8 +42,9 @@ class UnregisteredLoss(keras.losses.Loss):
             UnregisteredLoss,
         ),
         (None, Mode("Half", halfway), "mode 'Half': the rule '{}'", halfway),
+        (None, Mode("Sum", weigh=equal, overall=True), "mode 'Sum': the weigh '{}'", equal),
     ],
-    ids=["function", "class", "rule"],
+    ids=["function", "class", "rule", "weigh"],
 )
 def test_what_is_not_registered_is_named(auxiliary, mode, line, known, tmp_path):
     model = AuxiliaryModel(NETWORK, auxiliary, mode)

@@ -34,6 +34,7 @@ CASES = [
     ("function and decay", "clipped", "Orthogonal", "zero"),
     ("loss", "scaled", "Projection", "zero"),
     ("loss", "plain", "SingleTask", "zero"),
+    ("function and decay", "plain", "GradVac", "zero"),
 ]
 
 

@@ -19,8 +19,6 @@ def random_weighting(G: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """w = softmax(z) with z normal, drawn anew at each step.
 
     Lin et al., *Reasonable effectiveness of random weighting*, arXiv 2111.10603, "RLW" with the normal
-    distribution.
+    distribution. XLA draws other numbers than TensorFlow without it.
     """
-    # XLA's normal numbers are others than TensorFlow's, its uniform ones are not.
-    drawn = tf.random.stateless_uniform(tf.shape(G)[:-1], seed, dtype=tf.float64, alg="philox")
-    return tf.nn.softmax(tf.math.ndtri(drawn))
+    return tf.nn.softmax(tf.random.stateless_normal(tf.shape(G)[:-1], seed, dtype=tf.float64))

@@ -62,7 +62,7 @@ class Weighing:
         Args: as for `Censoring`.
         """
         assert self._mode.weigh is not None
-        names = [name for name in auxiliary if self._weights[name] != 0]
+        names = list(auxiliary)
         rows = [primary, *(auxiliary[name] for name in names)]
         grams = gram_matrices(rows)
         for i, name in enumerate(names, 1):
@@ -76,8 +76,7 @@ class Weighing:
         # With lam = 0 the primary gradient alone counts.
         of_primary = [None if w[0] is None else tf.where(lam > 0, w[0], 1.0) for w in weights]
         return weighted(primary, of_primary), {
-            **auxiliary,
-            **{name: weighted(rows[i], [w[i] for w in weights]) for i, name in enumerate(names, 1)},
+            name: weighted(rows[i], [w[i] for w in weights]) for i, name in enumerate(names, 1)
         }
 
     def _weights_of(
@@ -96,7 +95,10 @@ class Weighing:
             step = self._step.value
             further["seed"] = tf.stack([self._seed.read_value(), tf.cast(step, tf.int64)])
             self._step.assign(step + (1 if updates is None else tf.cast(updates, tf.int32)))
-        groups = groups_of(rows, self._overall)
+        # What has weight zero is counted in the statistics, but not weighed.
+        counts = [True, *(self._weights[name] != 0 for name in names)]
+        weighed = [row if each else [None] * len(row) for row, each in zip(rows, counts, strict=True)]
+        groups = groups_of(weighed, self._overall)
         if self._memory is None:
             return weigh(grams, scales, groups, self._mode, **further)[0]
         order = list(self._weights)
