@@ -23,7 +23,7 @@ from auxgrad.record.store import REPORTS, Store
 from auxgrad.reports import analysis, documents
 from auxgrad.reports.csv_files import Published, read_published, read_runs
 from auxgrad.reports.metric import LOSS, Metric, check_name
-from auxgrad.reports.report import Curves, Report, read_curves, store_report
+from auxgrad.reports.report import Curves, Report, read_curves, store_report, write_overview
 from auxgrad.reports.runs import Filters, RunSet, check_filters, from_store
 
 LONGEST = 500  # Characters of a list of values on record; MLflow takes 6,000.
@@ -176,25 +176,30 @@ def make(request: Request) -> Path:
     with _busy("reading the curves"):
         curves = [read_curves(store, report.rows, metric) if store else {} for report in reports]
     folder = claim_folder(request.output or Path("reports", file_name(name)))
-    _write(folder, reports, curves)
+    has_overview = _write(folder, reports, curves)
     for report in all_of_them:
         if report.has_values:
             _say(report)
         else:
             print(f"missing   {report.study.title}: nothing to report; {_without_value(report.found)}")
     print(f"report    {folder}/{'report.md' if len(reports) == 1 else '*/report.md'}")
+    if has_overview:
+        print(f"overview  {folder}/overview.md: the modes over {len(reports)} studies")
     if store:
         _store(store, request, reports, folder)
     return folder
 
 
-def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) -> None:
+def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) -> bool:
+    """Fill the folder; return whether there is an overview of several studies."""
     try:
         for report, own in zip(reports, curves, strict=True):
             several = len(reports) > 1
             part = claim_folder(folder / file_name(report.study.title)) if several else folder
             with _busy("drawing"):
                 report.write(part, own)
+        with _busy("drawing"):
+            return write_overview(folder, reports)
     except BaseException:
         shutil.rmtree(folder)  # Half a report would look like a whole one.
         raise

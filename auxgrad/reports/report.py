@@ -14,6 +14,9 @@ from auxgrad.reports import analysis, documents, styles
 from auxgrad.reports.analysis import Comparison, Row
 from auxgrad.reports.csv_files import Published, write_runs
 from auxgrad.reports.metric import Metric
+from auxgrad.reports.modes.documents import profiles_csv, profiles_md, standings_csv, standings_md
+from auxgrad.reports.modes.profiles import profiles
+from auxgrad.reports.modes.standings import Standings
 from auxgrad.reports.runs import RunSet, Study
 from auxgrad.reports.statistics import MeanCurve, epoch_means
 
@@ -38,6 +41,7 @@ class Report:
     comparisons: Sequence[Comparison]
     published: Published
     coverage: Sequence[str]
+    standings: Standings
 
     @staticmethod
     def of(found: RunSet, study: Study, published: Published, metric: Metric) -> Report:
@@ -48,12 +52,18 @@ class Report:
         rows = analysis.table(part, metric)
         comparisons = analysis.compare(rows, published.of(study))
         tests, coverage = analysis.significance(rows), documents.coverage(part, rows)
-        return Report(metric, study, part, rows, tests, comparisons, published, coverage)
+        standings = Standings.of(rows, metric)
+        return Report(metric, study, part, rows, tests, comparisons, published, coverage, standings)
 
     @property
     def has_values(self) -> bool:
         """Whether any run ended with a finite value."""
         return any(row.estimate for row in self.rows)
+
+    @property
+    def compares_modes(self) -> bool:
+        """Whether there is more than one mode."""
+        return len(self.standings.modes) > 1
 
     @property
     def size(self) -> str:
@@ -84,6 +94,10 @@ class Report:
             alone = self._only_on_one_side()
             compared = documents.comparison_md(self.comparisons, name, alone, metric)
             parts += [f"## Compared with {name}", compared]
+        if self.compares_modes:
+            standings_csv(folder / "modes.csv", self.standings, metric)
+            parts += ["## The modes", standings_md(self.standings, metric)]
+            parts += ["![The best setting of each mode](modes.png)"]
         parts += ["## Are the differences real?", documents.significance_md(self.tests, metric)]
         parts += ["## What is missing", "\n".join(f"* {line}" for line in self.coverage) or "Nothing."]
         parts += self._draw(folder, curves)
@@ -102,6 +116,7 @@ class Report:
     def _draw(self, folder: Path, curves: Curves) -> list[str]:
         """Write the figures and return the words and pictures of those of curves."""
         from auxgrad.reports import figures
+        from auxgrad.reports.modes.figures import best_of_modes
 
         numbers = {len(row.converged) for row in self.rows if row.converged}
         seeds = " to ".join(str(n) for n in sorted({min(numbers), max(numbers)}))
@@ -109,6 +124,8 @@ class Report:
         metric, looks = self.metric, styles.looks(row.setting.mode for row in self.rows)
         means = figures.over_lam(self.rows, self.comparisons, title, metric, looks)
         drawn = {file_name(metric.name): means}
+        if self.compares_modes:
+            drawn["modes"] = best_of_modes(self.standings, title, metric, looks)
         parts = []
         if any(name in each for each in curves.values() for name in LOSSES):
             drawn["losses"] = figures.over_training(curves, title, looks, LOSSES, metric.loss_axis)
@@ -139,6 +156,23 @@ class Report:
             for setting in best
             if any(name in curves.get(setting, {}) for name in CENSORING)
         }
+
+
+def write_overview(folder: Path, reports: Sequence[Report]) -> bool:
+    """Write the profiles of the modes over all studies; return False, and write nothing, without any."""
+    from auxgrad.reports.modes import figures
+
+    metric = replace(reports[0].metric, loss_label="")
+    found = profiles([report.standings for report in reports], metric)
+    if not found:
+        return False
+    titles = [report.study.title for report in reports]
+    profiles_csv(folder / "overview.csv", found)
+    (folder / "overview.md").write_text(profiles_md(found, titles, metric))
+    looks = styles.looks(each.mode for each in found)
+    figure = figures.profiles(found, f"{metric.heading} over {len(titles)} studies", metric, looks)
+    styles.save(figure, folder, "profiles")
+    return True
 
 
 def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:

@@ -33,7 +33,8 @@ LISTED = {
     "table.md",
     "significance.csv",
     "report.md",
-    *(f"{name}.{kind}" for name in ("test_loss", "losses", "censoring") for kind in ("png", "svg")),
+    "modes.csv",
+    *(f"{name}.{kind}" for name in ("test_loss", "modes", "losses", "censoring") for kind in ("png", "svg")),
 }
 
 

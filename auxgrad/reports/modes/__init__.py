@@ -1,0 +1,1 @@
+"""Modes beside one another: on one study, and over several."""

@@ -1,0 +1,106 @@
+"""The tables of modes, as CSV and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from auxgrad.reports.documents import NOTHING, interval, markdown, number, write_csv
+from auxgrad.reports.metric import Metric
+from auxgrad.reports.modes.profiles import Profile
+from auxgrad.reports.modes.resampling import Interval
+from auxgrad.reports.modes.standings import BASELINE, Standings
+
+
+def standings_csv(file: Path, standings: Standings, metric: Metric) -> None:
+    """Write one row for each mode."""
+    columns = ["mode", "best", "runs", f"{metric.name}_mean", "low", "high", "settings"]
+    columns += ["budget", f"{metric.name}_at_budget", "seeds"]
+    columns += [
+        f"{name}{end}" for name in ("difference", "improvement") for end in ("", "_low", "_high")
+    ]
+    write_csv(
+        file,
+        columns,
+        (
+            [
+                *(each.mode, each.row.setting.name, each.estimate.n),
+                *(each.estimate.mean, each.estimate.low, each.estimate.high),
+                *(each.tried, min(standings.budget, each.tried), each.at_budget, each.seeds),
+                *_numbers(each.difference),
+                *_numbers(each.improvement),
+            ]
+            for each in standings.modes
+        ),
+    )
+
+
+def _numbers(found: Interval | None) -> tuple[float | None, ...]:
+    return (found.value, found.low, found.high) if found else (None, None, None)
+
+
+def standings_md(standings: Standings, metric: Metric) -> str:
+    """Return the standings for a reader."""
+    lines = [
+        [
+            *(each.mode, each.row.setting.name.removeprefix(each.mode).strip() or NOTHING),
+            f"{number(each.estimate.mean)} {interval(each.estimate.low, each.estimate.high)}",
+            *(str(each.tried), number(each.at_budget)),
+            *(_with_interval(found) for found in (each.difference, each.improvement)),
+        ]
+        for each in standings.modes
+    ]
+    columns = ["mode", "best setting", f"{metric.title}, 95 % interval", "settings"]
+    columns += [f"with a budget of {standings.budget}", f"less {BASELINE}", f"better than {BASELINE}"]
+    chosen = "validation" if standings.validated else "test"
+    words = f"""
+The best setting of a mode is that with the best mean {chosen} {metric.rest}, and the more are tried the
+better it is. *With a budget of {standings.budget}*, the smallest number that a mode with knobs has tried,
+is the expected mean {metric.title} of the best of as many settings drawn at random (arXiv 1909.03004); the
+modes are in its order.
+"""
+    if standings.has_baseline:
+        words += f"""
+*Less {BASELINE}*: mean of the differences over common seeds. *Better than {BASELINE}*: the probability
+that a run is better than one of it (arXiv 2108.13264). Both with 95 % bootstrap intervals, not corrected for
+the number of modes.
+"""
+    else:
+        words += f"{BASELINE} has no finished run in this study: nothing is compared with it.\n"
+    return markdown(columns, lines) + words
+
+
+def _with_interval(found: Interval | None) -> str:
+    return f"{number(found.value)} {interval(found.low, found.high)}" if found else NOTHING
+
+
+def profiles_csv(file: Path, profiles: Sequence[Profile]) -> None:
+    """Write one row for each mode."""
+    columns = ["mode", "studies"]
+    columns += [f"{name}{end}" for name in ("ratio", "improvement") for end in ("", "_low", "_high")]
+    write_csv(
+        file,
+        columns,
+        (
+            [each.mode, len(each.ratios), *_numbers(each.mean), *_numbers(each.improvement)]
+            for each in profiles
+        ),
+    )
+
+
+def profiles_md(profiles: Sequence[Profile], studies: Sequence[str], metric: Metric) -> str:
+    """Return the profiles for a reader, with the studies that they are over."""
+    lines = [
+        [each.mode, *(_with_interval(found) for found in (each.mean, each.improvement))]
+        for each in profiles
+    ]
+    listed = "".join(f"* {study}\n" for study in studies)
+    return (
+        f"# {metric.heading} over {len(studies)} studies\n\n{listed}\n"
+        + markdown(
+            ["mode", f"{metric.title} / {BASELINE}, 95 % interval", f"better than {BASELINE}"], lines
+        )
+        + f"\nEach mode by its best setting in each study. Ratios to the mean of {BASELINE} in the "
+        "study; studies weigh the same; intervals are stratified bootstrap ones (arXiv 2108.13264).\n\n"
+        "![Share of runs within each ratio](profiles.png)\n"
+    )

@@ -1,0 +1,66 @@
+"""Modes over several studies: how their runs lie to the mean of the baseline of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from auxgrad.reports.metric import Metric
+from auxgrad.reports.modes.resampling import Interval, bootstrap, improvement
+from auxgrad.reports.modes.standings import BASELINE, Standings
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A mode over several studies, by its best setting in each.
+
+    Attributes:
+        ratios: for each study the metric of every run, as a part of the baseline's mean there.
+        mean: of the studies' mean ratios, with equal weights.
+        improvement: the mean over studies of the probability that a run is better than one of the
+            baseline; None for the baseline itself.
+    """
+
+    mode: str
+    ratios: tuple[np.ndarray, ...]
+    mean: Interval
+    improvement: Interval | None
+
+    def share_within(self, ratios: np.ndarray, maximize: bool) -> np.ndarray:
+        """Return the share of runs that are as good as each of these ratios; studies weigh the same."""
+        shares = [
+            (own[:, np.newaxis] >= ratios if maximize else own[:, np.newaxis] <= ratios).mean(axis=0)
+            for own in self.ratios
+        ]
+        return np.mean(shares, axis=0)
+
+
+def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
+    """Return the profiles of the modes that all studies have, the best first.
+
+    Agarwal et al., arXiv 2108.13264, with ratios to the baseline for normalised scores; intervals are
+    stratified bootstrap ones. Empty unless the baseline is in every one of two or more studies, with a
+    positive mean.
+    """
+    if len(standings) < 2 or not all(each.has_baseline for each in standings):
+        return []
+    values = [
+        {standing.mode: np.array(standing.row.values) for standing in each.modes} for each in standings
+    ]
+    means = [float(own[BASELINE].mean()) for own in values]
+    if min(means) <= 0:
+        return []
+    found, sign = [], -1 if metric.maximize else 1
+    for mode in values[0]:
+        if all(mode in own for own in values):
+            ratios = tuple(own[mode] / mean for own, mean in zip(values, means, strict=True))
+            sides = [(sign * own[mode], sign * own[BASELINE]) for own in values]
+            better = improvement(sides) if mode != BASELINE else None
+            found.append(Profile(mode, ratios, _mean(ratios), better))
+    return sorted(found, key=lambda profile: metric.cost(profile.mean.value))
+
+
+def _mean(ratios: Sequence[np.ndarray]) -> Interval:
+    return bootstrap(lambda *samples: np.mean([each.mean(axis=-1) for each in samples], axis=0), ratios)
