@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figures, draw, table
+from benchmarks.methods import methods
 from benchmarks.synthetic import synthetic
 from benchmarks.turns import in_turns
 
@@ -226,6 +227,13 @@ class Sections:
             synthetic(self.figures, *((1, 30) if self.quick else (7, 40))),
         )
 
+    def methods(self) -> None:
+        table(
+            "Synthetic regression: milliseconds a step of each method, overall=true, at most 0.5 of TorchJD",
+            ["mode", "auxgrad", "TorchJD", "auxgrad / TorchJD", "fastest form of TorchJD"],
+            methods(self.figures, *((1, 15) if self.quick else (3, 30))),
+        )
+
     def products(self) -> None:
         table("First layer, product and gradient, ms", ["input", "ms"], products(self.figures))
 
@@ -270,7 +278,9 @@ def main() -> None:
     parser.add_argument("--only", choices=Sections.names(), help="measure one section and no other")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    missing = [name for name in ("matplotlib", "torch") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("matplotlib", "torch", "torchjd") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise SystemExit(f'benchmarks: no {" and ".join(missing)}: pip install -e ".[bench]"')
     from auxgrad.config.code.quiet import quiet_stderr

@@ -44,24 +44,26 @@ def families(n: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray
     yield "small", 1e-3 * normal()
 
 
-def torchjd_methods(n: int) -> dict[str, Any]:
-    """TorchJD's methods, as exact as they can be made, by the names of our modes."""
+def torchjd_methods(n: int, exact: bool = True) -> dict[str, Any]:
+    """TorchJD's methods by the names of our modes, as exact as they can be made, or with its defaults."""
     from torchjd import aggregation
     from torchjd.linalg import QuadprogProjector
 
-    projector = QuadprogProjector(norm_eps=0.0, reg_eps=1e-12)
-    return {
+    projector = QuadprogProjector(norm_eps=0.0, reg_eps=1e-12) if exact else None
+    made = {
         "Mean": aggregation.Mean(),
         "PCGrad": aggregation.PCGrad(),
         "GradVac": aggregation.GradVac(beta=ALPHA, eps=0.0),
-        "MGDA": aggregation.MGDA(epsilon=1e-9, max_iters=10_000),
+        "MGDA": aggregation.MGDA(epsilon=1e-9, max_iters=10_000) if exact else aggregation.MGDA(),
         "CAGrad": aggregation.CAGrad(c=0.5, norm_eps=1e-4),
         "IMTL-G": aggregation.IMTLG(),
         "UPGrad": aggregation.UPGrad(projector=projector),
         "DualProj": aggregation.DualProj(projector=projector),
         "Aligned-MTL": aggregation.AlignedMTL(),
-        "Nash-MTL": aggregation.NashMTL(n_tasks=n, optim_niter=100),
+        "Nash-MTL": aggregation.NashMTL(n_tasks=n, optim_niter=100 if exact else 20),
     }
+    # Drawing weights is not compared: its numbers are others.
+    return made if exact else {**made, "RandomWeighting": aggregation.Random()}
 
 
 @contextmanager

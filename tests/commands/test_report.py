@@ -34,7 +34,11 @@ LISTED = {
     "significance.csv",
     "report.md",
     "modes.csv",
-    *(f"{name}.{kind}" for name in ("test_loss", "modes", "losses", "censoring") for kind in ("png", "svg")),
+    *(
+        f"{name}.{kind}"
+        for name in ("test_loss", "modes", "losses", "censoring")
+        for kind in ("png", "svg")
+    ),
 }
 
 

@@ -54,19 +54,19 @@ def standings_md(standings: Standings, metric: Metric) -> str:
     columns += [f"with a budget of {standings.budget}", f"less {BASELINE}", f"better than {BASELINE}"]
     chosen = "validation" if standings.validated else "test"
     words = f"""
-The best setting of a mode is that with the best mean {chosen} {metric.rest}, and the more are tried the
-better it is. *With a budget of {standings.budget}*, the smallest number that a mode with knobs has tried,
-is the expected mean {metric.title} of the best of as many settings drawn at random (arXiv 1909.03004); the
-modes are in its order.
+The best setting of a mode is that with the best mean {chosen} {metric.rest}, and the more are tried
+the better it is. *With a budget of {standings.budget}*, the smallest number that a mode with knobs
+has tried, is the expected mean {metric.title} of the best of as many settings drawn at random
+(arXiv 1909.03004); the modes are in its order.
 """
     if standings.has_baseline:
         words += f"""
-*Less {BASELINE}*: mean of the differences over common seeds. *Better than {BASELINE}*: the probability
-that a run is better than one of it (arXiv 2108.13264). Both with 95 % bootstrap intervals, not corrected for
-the number of modes.
+*Less {BASELINE}*: mean of the differences over common seeds. *Better than {BASELINE}*: the
+probability that a run is better than one of it (arXiv 2108.13264). Both with 95 % bootstrap
+intervals, not corrected for the number of modes.
 """
     else:
-        words += f"{BASELINE} has no finished run in this study: nothing is compared with it.\n"
+        words += f"\n{BASELINE} has no finished run in this study: nothing is compared with it.\n"
     return markdown(columns, lines) + words
 
 

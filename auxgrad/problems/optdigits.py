@@ -1,0 +1,73 @@
+"""Handwritten digits of scikit-learn: which digit it is, with the help of whether it is odd."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+import auxgrad
+
+__all__ = ["OptDigits"]
+
+PositiveWhole = Annotated[int, Field(strict=True, ge=1, description="a whole number >= 1")]
+
+
+class OptDigits(auxgrad.Problem):
+    """Classification of 8 x 8 images from few examples.
+
+    The 1,797 images of `sklearn.datasets.load_digits`, the test set of UCI's *Optical recognition of
+    handwritten digits*: 897 for testing, 500 for validation, and of the rest `train_size` for training.
+    """
+
+    uses_global_state = False
+
+    train_size: Annotated[
+        int, Field(strict=True, ge=10, le=400, description="a whole number from 10 to 400")
+    ] = 200
+    hidden: PositiveWhole = 64
+    epochs: PositiveWhole = 1000
+    patience: PositiveWhole = 10
+
+    def load(self) -> auxgrad.Data:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        x, digit = load_digits(return_X_y=True)
+        x, digit = (x / 16).astype("float32"), digit.astype("float32")[:, None]
+        x, x_test, digit, digit_test = train_test_split(x, digit, test_size=897, random_state=0)
+        x, x_val, digit, digit_val = train_test_split(x, digit, test_size=500, random_state=0)
+        parts = {
+            "train": (x[: self.train_size], digit[: self.train_size]),
+            "validation": (x_val, digit_val),
+            "test": (x_test, digit_test),
+        }
+        targets = {name: (x, {"digit": digit, "odd": digit % 2}) for name, (x, digit) in parts.items()}
+        return auxgrad.Data(**targets, examples="images")
+
+    def build(self, data: auxgrad.Data, seed: int) -> auxgrad.Training:
+        import keras
+        import numpy as np
+
+        # The first number fixes the order of the batches, as in every problem.
+        _, *seeds = np.random.SeedSequence(seed).generate_state(4)
+
+        def dense(units: int, name: str, activation: str | None = None) -> keras.layers.Layer:
+            initializer = keras.initializers.GlorotUniform(int(seeds.pop(0)))
+            return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name)
+
+        inputs = keras.Input((64,), name="inputs")
+        hidden = dense(self.hidden, "hidden", "relu")(inputs)
+        heads = {name: dense(units, name)(hidden) for name, units in (("digit", 10), ("odd", 1))}
+        return auxgrad.Training(
+            network=keras.Model(inputs, heads, name="optdigits"),
+            auxiliary=auxgrad.AuxiliaryLoss({"odd": keras.losses.BinaryCrossentropy(from_logits=True)}),
+            optimizer=keras.optimizers.Adam(0.01),
+            loss={"digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+            metrics={"digit": ["accuracy"]},
+            loss_label="cross-entropy, nats",
+            batch_size=40,
+            epochs=self.epochs,
+            patience=self.patience,
+            description=f"64-{self.hidden} dense, two heads, Adam 0.01, batches of 40",
+        )
