@@ -2,7 +2,7 @@
 
 Prints tables, and writes figures.csv and speed.png. Everything is measured in this one run: contestants
 sit in processes of their own and take turns, whole commands follow one another. The extra `bench` brings
-PyTorch and Matplotlib.
+PyTorch and TorchJD.
 """
 
 from __future__ import annotations
@@ -229,8 +229,8 @@ class Sections:
 
     def methods(self) -> None:
         table(
-            "Synthetic regression: milliseconds a step of each method, overall=true, at most 0.5 of TorchJD",
-            ["mode", "auxgrad", "TorchJD", "auxgrad / TorchJD", "fastest form of TorchJD"],
+            "Synthetic regression: milliseconds a step of each method, overall=true",
+            ["mode", "auxgrad", "TorchJD", "ratio, at most 0.5", "fastest form of TorchJD"],
             methods(self.figures, *((1, 15) if self.quick else (3, 30))),
         )
 

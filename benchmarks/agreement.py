@@ -45,7 +45,7 @@ def families(n: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray
 
 
 def torchjd_methods(n: int, exact: bool = True) -> dict[str, Any]:
-    """TorchJD's methods by the names of our modes, as exact as they can be made, or with its defaults."""
+    """TorchJD's methods by the names of our modes, as exact as can be, or with its defaults."""
     from torchjd import aggregation
     from torchjd.linalg import QuadprogProjector
 

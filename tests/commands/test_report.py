@@ -27,6 +27,7 @@ from auxgrad.reports.metric import Metric
 from auxgrad.reports.report import Published, Report
 from auxgrad.reports.runs import RunSet, from_store
 
+FIGURES = ("test_loss", "modes", "losses", "censoring")
 LISTED = {
     "runs.csv",
     "table.csv",
@@ -34,11 +35,7 @@ LISTED = {
     "significance.csv",
     "report.md",
     "modes.csv",
-    *(
-        f"{name}.{kind}"
-        for name in ("test_loss", "modes", "losses", "censoring")
-        for kind in ("png", "svg")
-    ),
+    *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
 }
 
 
