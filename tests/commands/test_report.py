@@ -377,6 +377,7 @@ def test_each_study_is_compared_with_its_own_published_means(store, capsys):
         "similar": {"SingleTask": "0.44729", "Projection": "0.43209"},
     }
     out = capsys.readouterr().out
+    assert "overview" not in out  # The third study has SingleTask alone.
     assert out.count("compare   figure5: 2 of 2 settings agree within 95 %.") == 2
     assert "compare   figure5: No setting of this study is in it." in out
     text = (folder / "problem=synthetic_problem.task=similar" / "report.md").read_text()
@@ -385,6 +386,26 @@ def test_each_study_is_compared_with_its_own_published_means(store, capsys):
     runs = folder / "problem=synthetic_problem.task=similar" / "runs.csv"
     again = make(Request.of([f"--runs={runs}", "--compare=figure5"]))
     assert {row["published"] for row in rows(again / "comparison.csv")} == {"0.44729", "0.43209"}
+
+
+def test_modes_are_set_side_by_side_over_studies(store, capsys):
+    for task, loss in (("same", 0.4), ("unrelated", 0.6)):
+        for seed in range(3):
+            words = ["problem=synthetic", f"problem.task={task}", f"seed={seed}"]
+            make_run(store, 0.5 + seed / 100, *words, "mode=SingleTask")
+            for lam in (1, 3):
+                make_run(store, loss + seed / 100 + lam / 100, *words, "mode=UPGrad", f"lam={lam}")
+    folder = make(Request.of([]))
+    assert f"overview  {folder}/overview.md: the modes over 2 studies" in capsys.readouterr().out
+    part = folder / "problem=synthetic_problem.task=same"
+    upgrad, single = rows(part / "modes.csv")
+    assert (upgrad["best"], upgrad["settings"], single["mode"]) == ("UPGrad lam=1", "2", "SingleTask")
+    assert float(upgrad["difference"]) == pytest.approx(-0.09)
+    assert "| UPGrad | lam=1 | 0.4200" in (part / "report.md").read_text()
+    overview = {row["mode"]: row for row in rows(folder / "overview.csv")}
+    assert float(overview["UPGrad"]["ratio"]) == pytest.approx((0.42 + 0.62) / 2 / 0.51, rel=1e-4)
+    assert float(overview["UPGrad"]["improvement"]) == pytest.approx(0.5)
+    assert (folder / "profiles.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_data_and_networks_are_not_mixed(store):

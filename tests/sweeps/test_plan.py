@@ -78,6 +78,14 @@ def test_published_grids_of_three_tasks(planned, experiment, count):
     assert len(planned.composed) <= 16  # One for each mode and task.
 
 
+def test_all_modes_have_the_same_number_of_settings(planned):
+    found = planned("seed=0", **sweeper_of("methods"))
+    assert len(found.configs) == 260
+    tried = Counter((config.identity().study_key, config.mode) for config in found.configs)
+    assert len(tried) == 5 * len(options("mode"))
+    assert {count for (_, mode), count in tried.items() if mode != "SingleTask"} == {3}
+
+
 def test_figure5_is_what_was_published(planned):
     found = planned("problem=synthetic", "seed=0", **sweeper_of("figure5"))
     published = read_published("figure5")

@@ -41,8 +41,8 @@ def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
     """Return the profiles of the modes that all studies have, the best first.
 
     Agarwal et al., arXiv 2108.13264, with ratios to the baseline for normalised scores; intervals are
-    stratified bootstrap ones. Empty unless the baseline is in every one of two or more studies, with a
-    positive mean.
+    stratified bootstrap ones. Empty unless the baseline and another mode are in every one of two or more
+    studies, and the means of the baseline are positive.
     """
     if len(standings) < 2 or not all(each.has_baseline for each in standings):
         return []
@@ -59,6 +59,8 @@ def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
             sides = [(sign * own[mode], sign * own[BASELINE]) for own in values]
             better = improvement(sides) if mode != BASELINE else None
             found.append(Profile(mode, ratios, _mean(ratios), better))
+    if len(found) < 2:
+        return []
     return sorted(found, key=lambda profile: metric.cost(profile.mean.value))
 
 
