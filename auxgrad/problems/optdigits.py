@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 import auxgrad
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["OptDigits"]
 
@@ -37,13 +40,13 @@ class OptDigits(auxgrad.Problem):
         x, digit = (x / 16).astype("float32"), digit.astype("float32")[:, None]
         x, x_test, digit, digit_test = train_test_split(x, digit, test_size=897, random_state=0)
         x, x_val, digit, digit_val = train_test_split(x, digit, test_size=500, random_state=0)
-        parts = {
-            "train": (x[: self.train_size], digit[: self.train_size]),
-            "validation": (x_val, digit_val),
-            "test": (x_test, digit_test),
-        }
-        targets = {name: (x, {"digit": digit, "odd": digit % 2}) for name, (x, digit) in parts.items()}
-        return auxgrad.Data(**targets, examples="images")
+        train, digit_train = x[: self.train_size], digit[: self.train_size]
+        return auxgrad.Data(
+            train=(train, _targets(digit_train)),
+            validation=(x_val, _targets(digit_val)),
+            test=(x_test, _targets(digit_test)),
+            examples="images",
+        )
 
     def build(self, data: auxgrad.Data, seed: int) -> auxgrad.Training:
         import keras
@@ -71,3 +74,7 @@ class OptDigits(auxgrad.Problem):
             patience=self.patience,
             description=f"64-{self.hidden} dense, two heads, Adam 0.01, batches of 40",
         )
+
+
+def _targets(digit: np.ndarray) -> dict[str, np.ndarray]:
+    return {"digit": digit, "odd": digit % 2}

@@ -255,9 +255,15 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
                 if setting.alpha == alpha:
                     for axis, name in zip(column, ("cosine/overall", "conflict/overall"), strict=True):
                         if name in curves[setting]:
-                            look = looks[setting.mode]
-                            _curve(axis, curves[setting][name], label=setting.name, **look)
+                            curve, look = curves[setting][name], looks[setting.mode]
+                            every = max(1, len(curve.steps) // 8)
+                            _curve(axis, curve, label=setting.name, markevery=every, **look)
             column[1].set_xlabel("optimisation steps")
+        for axis, (low, high) in zip(
+            axes[:, 0], ((-1, 1), (0, 1)), strict=True
+        ):  # A band may go beyond.
+            bottom, top = axis.get_ylim()
+            axis.set_ylim(max(bottom, low - MARGIN), min(top, high + MARGIN))
         axes[0, 0].set_ylabel("cosine of auxiliary\nand reference direction")
         axes[1, 0].set_ylabel("share of steps in conflict\n(cosine < 0)")
         finish(figure, axes.flat, title)

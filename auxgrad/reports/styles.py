@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ COLOURS = ("#56B4E9", "#6F4E37", "#7F7F7F", "#9ACD32")
 MARKERS = ("P", "X", "*", "p", "h")
 DASHES = ((0, (3, 1)), (0, (6, 1.5)), (0, (4, 1, 1, 1, 1, 1)))
 DIFFERENT = len(COLOURS) * len(MARKERS) * len(DASHES)
+HANDLE, LETTER, ROW = 0.6, 0.075, 0.19  # Of a legend, in inches.
 RC = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -88,7 +90,10 @@ def new_figure(size: tuple[float, float]) -> Figure:
 def finish(
     figure: Figure, axes: Iterable[Axes], title: str, handles: Mapping[str, Any] | None = None
 ) -> None:
-    """Add a title above and one legend below all data, made of the labels in the axes unless given."""
+    """Add a title above and one legend below all data, made of the labels in the axes unless given.
+
+    The figure grows by the rows of the legend after the second.
+    """
     figure.suptitle(title, fontsize=10)
     if handles is None:
         handles = {
@@ -96,9 +101,13 @@ def finish(
             for axis in axes
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
         }
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=4, frameon=False
-    )
+    width, height = figure.get_size_inches()
+    longest = max((len(label) for label in handles), default=0)
+    columns = max(1, min(4, int(width / (HANDLE + LETTER * longest))))
+    rows = math.ceil(len(handles) / columns)
+    figure.set_size_inches(width, height + ROW * max(0, rows - 2))
+    names = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(list(handles.values()), list(handles), **names)
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

@@ -89,6 +89,7 @@ def test_a_mode_gains_nothing_by_more_tries():
     assert [each.mode for each in found.modes] == ["Multitask", "SingleTask", "Mean"]
     text = documents.standings_md(found, LOSS)
     assert "with a budget of 2" in text
+    assert "With fewer than 10 seeds bootstrap intervals are too narrow." in text
     assert "| Multitask | lam=1 | 0.2100 [0.2100, 0.2100] | 8 | 0.2300 | -0.0300 [" in text
 
 

@@ -11,6 +11,8 @@ from auxgrad.reports.modes.profiles import Profile
 from auxgrad.reports.modes.resampling import Interval
 from auxgrad.reports.modes.standings import BASELINE, Standings
 
+FEW = 10  # Seeds.
+
 
 def standings_csv(file: Path, standings: Standings, metric: Metric) -> None:
     """Write one row for each mode."""
@@ -65,6 +67,9 @@ has tried, is the expected mean {metric.title} of the best of as many settings d
 probability that a run is better than one of it (arXiv 2108.13264). Both with 95 % bootstrap
 intervals, not corrected for the number of modes.
 """
+        seeds = [each.seeds for each in standings.modes if each.mode != BASELINE]
+        if min(seeds, default=FEW) < FEW:
+            words += f"With fewer than {FEW} seeds bootstrap intervals are too narrow.\n"
     else:
         words += f"\n{BASELINE} has no finished run in this study: nothing is compared with it.\n"
     return markdown(columns, lines) + words
