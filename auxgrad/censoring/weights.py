@@ -113,6 +113,11 @@ def weigh(
             places = np.stack(np.broadcast_arrays(*np.ix_(rows, own, own)), axis=-1)
             w, new = mode.weigh(G, memory=tf.gather_nd(memory, places), **given)
             memory = tf.tensor_scatter_nd_update(memory, places, new)
+        if w.shape != G.shape[:-1]:
+            raise ValueError(
+                f"mode {mode.name!r}: weigh returned shape {w.shape} for G of shape {G.shape}; "
+                f"must be {G.shape[:-1]}"
+            )
         for position, variable in enumerate(group.variables):
             row = tf.unstack(w[0 if group.row is not None else position])
             for gradient, weight in zip(own, row, strict=True):

@@ -129,13 +129,7 @@ class Trainer:
         if self._compiled is None or not self._compiled.fits(structure):
             self._forget()
             self._compiled = Compiled(*parts, new.start, structure, at_once)
-        key, target = config.mode_function
-        mode = Mode(
-            config.mode,
-            uses=config.mode_uses,
-            overall=config.mode_overall,
-            **{key.removeprefix("mode_"): load(key, target)},
-        )
+        mode = _mode(config)
         knobs = config.lam, config.alpha, config.overall, seed
         return self._compiled.model(new.network, mode, *knobs)
 
@@ -189,6 +183,15 @@ class Trainer:
             test_metrics=tested,
             best_val_metrics={name: history.history[f"val_{name}"][best] for name in tested},
         )
+
+
+def _mode(config: Config) -> Mode:
+    key, target = config.mode_function
+    function = {key.removeprefix("mode_"): load(key, target)}
+    try:
+        return Mode(config.mode, uses=config.mode_uses, overall=config.mode_overall, **function)
+    except ValueError as error:
+        raise ConfigError(f"{key}={target}: {error}") from None
 
 
 def _restart_keras(seed: int) -> None:

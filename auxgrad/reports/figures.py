@@ -249,7 +249,7 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
         figure = new_figure((1.5 + 3.6 * len(alphas), 5.4))
         axes = figure.subplots(2, len(alphas), squeeze=False, sharex=True, sharey="row")
         for column, alpha in zip(axes.T, alphas, strict=True):
-            column[0].set_title(f"reference with alpha={format_value(alpha)}")
+            column[0].set_title(f"alpha={format_value(alpha)}")
             column[0].axhline(0, color="0.5", linewidth=0.8)
             for setting in sorted(curves, key=lambda setting: setting.order):
                 if setting.alpha == alpha:
@@ -259,9 +259,8 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
                             every = max(1, len(curve.steps) // 8)
                             _curve(axis, curve, label=setting.name, markevery=every, **look)
             column[1].set_xlabel("optimisation steps")
-        for axis, (low, high) in zip(
-            axes[:, 0], ((-1, 1), (0, 1)), strict=True
-        ):  # A band may go beyond.
+        # A band may go beyond what is possible.
+        for axis, (low, high) in zip(axes[:, 0], ((-1, 1), (0, 1)), strict=True):
             bottom, top = axis.get_ylim()
             axis.set_ylim(max(bottom, low - MARGIN), min(top, high + MARGIN))
         axes[0, 0].set_ylabel("cosine of auxiliary\nand reference direction")

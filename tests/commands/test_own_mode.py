@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import auxgrad
 from auxgrad.config import compose
 from auxgrad.config.groups import options
 from auxgrad.errors import ConfigError
@@ -88,6 +89,29 @@ def test_wrong_rules_get_one_line_and_the_users_traceback(study, monkeypatch):
     assert rest[0] == "Traceback (most recent call last):"
     assert rest[1] == f'  File "{study}/broken.py", line 3, in <module>'
     assert not any("auxgrad/config" in line for line in rest)
+
+
+def test_a_mode_has_one_function_with_known_parameters(study, monkeypatch):
+    monkeypatch.chdir(study)
+    monkeypatch.syspath_prepend(str(study))
+    (study / "weights.py").write_text("def weigh(G, beta):\n    return G[..., 0]\n")
+
+    def answer(name: str, text: str) -> str:
+        (study / f"conf/mode/{name}.yaml").write_text(text.replace("Halfway", name))
+        with pytest.raises(ConfigError) as caught:
+            auxgrad.run(["problem=toy", f"mode={name}"], config_dir="conf")
+        return str(caught.value)
+
+    both = answer("Both", f"{YAML}mode_weigh: weights.weigh\n")
+    neither = answer("Neither", YAML.replace("mode_rule: rules.halfway\n", ""))
+    for name, line in (("Both", both), ("Neither", neither)):
+        assert line == f"mode={name}: its file must set one of mode_rule and mode_weigh, not both"
+    weigh = YAML.replace("mode_rule: rules.halfway", "mode_weigh: weights.weigh")
+    assert answer("Weighed", weigh) == (
+        "mode_weigh=weights.weigh: mode 'Weighed': weigh has a parameter 'beta'; after G there may be "
+        "seed, memory, alpha"
+    )
+    assert auxgrad.runs().empty
 
 
 def test_own_modes_are_known_by_name(study):

@@ -123,8 +123,7 @@ def test_an_unknown_mode_gets_the_nearest():
     with pytest.raises(ConfigError) as caught:
         compose(["mode=Projektion"])
     assert str(caught.value) == (
-        "mode=Projektion: must be one of Multitask, Orthogonal, Projection, SingleTask, "
-        "UnweightedCosine, WeightedCosine (did you mean Projection?)"
+        f"mode=Projektion: must be one of {', '.join(options('mode'))} (did you mean Projection?)"
     )
 
 

@@ -162,5 +162,8 @@ def test_a_mode_of_ones_own():
         ValueError, match="mode 'Wrong': weigh has a parameter 'beta'; after G there may be"
     ):
         auxgrad.Mode("Wrong", weigh=lambda G, beta: G)
+    wrong = auxgrad.Mode("Wrong", weigh=lambda G: tf.linalg.trace(G))
+    with pytest.raises(ValueError, match=r"weigh returned shape \(1,\) for G of shape \(1, 2, 2\)"):
+        auxgrad.combine([[1.0]], [[[2.0]]], wrong)
     with pytest.raises(ValueError, match="mode 'None': must have either a rule or weigh"):
         auxgrad.Mode("None")
