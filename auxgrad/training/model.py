@@ -34,10 +34,9 @@ class AuxiliaryModel(keras.Model):
         decoupled:  then θ ← θ − learning_rate·lam·w·(a·u + b·v)
 
     (a, b) depends on the mode, see `auxgrad.censoring`, and on the auxiliary; losses are coupled, weight
-    decay is decoupled. A mode that weighs all together has w_0·g in place of g, and w_i·u for the rest.
-    `compile`, `fit`, `train_on_batch`, `evaluate`, `predict` and `save` are those of
-    Keras; logs have `<name>_loss` for each auxiliary loss. With `auxgrad.zip_streams` an auxiliary loss
-    has data of its own.
+    decay is decoupled. A mode that weighs all together has w_0·g in place of g, and w_i·u of the others.
+    `compile`, `fit`, `train_on_batch`, `evaluate`, `predict` and `save` are those of Keras; logs have
+    `<name>_loss` for each auxiliary loss. With `auxgrad.zip_streams` such a loss has data of its own.
 
     Args:
         network: any Keras model; `compile(loss=...)` is its primary loss.
@@ -84,8 +83,8 @@ class AuxiliaryModel(keras.Model):
             raise ValueError(f"start={start!r}: must be 'zero' or 'first'")
         self.network = network
         self.auxiliaries = named(auxiliary)
-        self._auxiliary_losses = AuxiliaryLosses(self.auxiliaries)  # Keras finds metrics in attributes.
-        self._auxiliary_metrics = list(self._auxiliary_losses.trackers.values())
+        self._auxiliary_losses = AuxiliaryLosses(self.auxiliaries)
+        self._metrics_of_losses = list(self._auxiliary_losses.trackers.values())  # Where Keras looks.
         self.overall = bool(overall) if self.mode.overall is None else self.mode.overall
         self.start = start
         # Plain tf.Variables are not saved with the model's weights.
@@ -177,7 +176,8 @@ class AuxiliaryModel(keras.Model):
     def compile(self, *args: Any, jit_compile: bool | str = "auto", **kwargs: Any) -> None:
         """As `keras.Model.compile`; `jit_compile=False` keeps XLA out of the censoring and update.
 
-        XLA has no sparse products: it compiles nothing else."""
+        All else is never compiled by XLA, which has no sparse products.
+        """
         self._auxiliary_losses.check_compiled(kwargs.get("loss", args[1] if len(args) > 1 else None))
         super().compile(*args, jit_compile=False, **kwargs)
         if self._batch_losses.steps == 0:
@@ -197,7 +197,7 @@ class AuxiliaryModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         ignores = self.mode.ignores_auxiliary
-        with tf.GradientTape(persistent=bool(self._auxiliary_metrics) and not ignores) as tape:
+        with tf.GradientTape(persistent=bool(self._metrics_of_losses) and not ignores) as tape:
             batches, y_pred, loss, losses = self._forward(data, training=True)
             with tf.init_scope():
                 self._prepare_optimizer()
