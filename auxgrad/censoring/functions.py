@@ -116,7 +116,7 @@ def combine(
 
     >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="Projection")]
     [[1.0, 2.0]]
-    >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="MGDA")]
+    >>> [total.numpy().round(4).tolist() for total in combine([[0.0, 2.0]], [[[1.0, -1.0]]], "MGDA")]
     [[0.6000000238418579, 0.20000000298023224]]
 
     Args:

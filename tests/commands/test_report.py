@@ -234,7 +234,7 @@ def test_a_report_on_another_metric(store, capsys):
         assert words in text
     assert "loss" not in text
     drawn = {file.name for file in folder.glob("*.svg")}
-    assert drawn == {"test_accuracy.svg", "val_accuracy.svg"}
+    assert drawn == {"test_accuracy.svg", "val_accuracy.svg", "modes.svg"}
     [stored] = open_store(TrackingConfig(experiment="auxgrad-reports")).runs()
     assert stored.params == {"metric": "test_accuracy"}
 

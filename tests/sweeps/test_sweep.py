@@ -176,7 +176,10 @@ def test_an_error_in_the_data_is_not_tried_again(sweep, tmp_path, small):
             "hydra.launcher.jobs_per_gpu=x: must be a whole number >= 1",
         ),
         (["retries=-1"], "retries=-1: must be a whole number >= 0"),
-        (["experiment=papre"], "experiment=papre: must be one of figure5, figure7, paper, synthetic"),
+        (
+            ["experiment=papre"],
+            "experiment=papre: must be one of figure5, figure7, methods, paper, synthetic",
+        ),
         (["hydra/launcher=lokal"], "hydra/launcher=lokal: must be one of basic, local, ray, slurm"),
         (["tracking.experiment=a,b"], "tracking: must be the same for all runs of a sweep"),
         (["lam=interval(1,2)"], "lam=interval(1,2): the grid sweeper needs single values"),
@@ -282,7 +285,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path, small):
 def test_killed_in_the_middle_and_gone_on(tmp_path, small, sweep):
     """The sweeper once, alone; then it and its workers, as a power cut would; then the same command."""
     command = [*SWEEP, "mode=SingleTask", "seed=range(9)", "hydra.launcher.workers=1", *small]
-    command += ["problem.epochs=20", "problem.patience=20"]
+    command += ["problem.epochs=100", "problem.patience=100"]
     for everything in (False, True):
         before = statuses(tmp_path)["FINISHED"] if (tmp_path / "mlflow.db").exists() else 0
         process = started(command, tmp_path)

@@ -33,7 +33,6 @@ CASES = [
     ("loss", "plain", "Projection", "first"),
     ("function and decay", "clipped", "Orthogonal", "zero"),
     ("loss", "scaled", "Projection", "zero"),
-    ("loss", "plain", "SingleTask", "zero"),
     ("function and decay", "plain", "GradVac", "zero"),
 ]
 
