@@ -231,7 +231,7 @@ class Sections:
         table(
             "Synthetic regression: milliseconds a step of each method, overall=true",
             ["mode", "auxgrad", "TorchJD", "ratio, at most 0.5", "fastest form of TorchJD"],
-            methods(self.figures, *((1, 15) if self.quick else (3, 30))),
+            methods(self.figures, *((1, 8) if self.quick else (3, 12))),
         )
 
     def products(self) -> None:
