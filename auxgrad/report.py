@@ -185,6 +185,8 @@ def make(request: Request) -> Path:
     print(f"report    {folder}/{'report.md' if len(reports) == 1 else '*/report.md'}")
     if has_overview:
         print(f"overview  {folder}/overview.md: the modes over {len(reports)} studies")
+    elif len(reports) > 1:
+        print("overview  none: SingleTask and another mode must have converged in every study")
     if store:
         _store(store, request, reports, folder)
     return folder

@@ -67,18 +67,17 @@ def torchjd_methods(n: int, exact: bool = True) -> dict[str, Any]:
 
 
 @contextmanager
-def in_order(mode: str, n: int) -> Iterator[None]:
+def in_order(n: int) -> Iterator[None]:
     """TorchJD visits gradients in the order in which our mode does."""
     import tensorflow as tf
     import torch
 
     drawn = torch.randperm
     orders = tf.argsort(tf.random.stateless_uniform((n, n), [SEED, 0], alg="philox")).numpy()
-    rows = iter(orders.tolist() * 2)  # For two steps.
+    rows = iter([*enumerate(orders.tolist())] * 2)  # For two steps.
 
     def following(count: int, *arguments: Any, **options: Any) -> Any:
-        row = next(rows)
-        own = orders.tolist().index(row)
+        own, row = next(rows)
         if count == n:  # PCGrad visits itself too.
             return torch.tensor(row)
         # GradVac: ranks among the others.
@@ -96,7 +95,7 @@ def theirs(mode: str, J: np.ndarray) -> np.ndarray | None:
     import torch
 
     method = torchjd_methods(len(J))[mode]
-    with in_order(mode, len(J)), warnings.catch_warnings():
+    with in_order(len(J)), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         takes_gram = hasattr(method, "gramian_weighting")
         weighting = method.gramian_weighting if takes_gram else method.weighting

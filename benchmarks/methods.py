@@ -18,7 +18,6 @@ from benchmarks.turns import in_turns
 
 OVERRIDES = ["problem=synthetic", "problem.task=same", "overall=true", "lam=1"]
 TORCHJD = "TorchJD"
-GOAL = 0.5  # How much of its time auxgrad may take.
 
 
 class TorchJD(PyTorch):

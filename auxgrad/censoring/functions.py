@@ -112,7 +112,8 @@ def combine(
 
     With a mode that has a rule, total = g + lam·Σ (a·u + b·g), each u censored against g. With one that
     weighs all gradients together, total = w_0·g + lam·Σ w_i·u_i, with w from the Gram matrix of g and
-    the lam·u_i. See `auxgrad.censoring`.
+    the lam·u_i. See `auxgrad.censoring`. The reference of a mode with a rule is g: for a moving average,
+    as Bloop has it, there is `AuxiliaryModel`.
 
     >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="Projection")]
     [[1.0, 2.0]]
@@ -134,19 +135,19 @@ def combine(
 
     Raises:
         ValueError: unknown mode, different lengths, shapes or types, a type that is not floating point,
-            no seed for a mode that draws, or a mode with a memory, for which there is `AuxiliaryModel`.
+            no seed for a mode that draws, or a mode that takes memory or alpha.
     """
     chosen = Mode.of(mode)
     lam = float(checked_lam(lam))
-    if chosen.takes("memory"):
-        raise ValueError(f"mode {chosen.name!r}: has a memory between steps; use AuxiliaryModel")
+    for name in ("memory", "alpha"):
+        if chosen.takes(name):
+            raise ValueError(f"mode {chosen.name!r}: takes {name}, which only AuxiliaryModel has")
     if chosen.takes("seed") and seed is None:
         raise ValueError(f"mode {chosen.name!r}: draws random numbers; give seed=(number, step)")
     if chosen.overall is not None:
         overall = chosen.overall
-    g, *us = _checked(
-        [("primary", primary), *((f"auxiliary {i}", u) for i, u in enumerate(auxiliaries))]
-    )
+    named = [("primary", primary), *((f"auxiliary {i}", u) for i, u in enumerate(auxiliaries))]
+    g, *us = _checked(named, same_type=True)
     total: Gradients = g
     if lam == 0 or chosen.ignores_auxiliary or not g:
         return list(total)
@@ -155,7 +156,7 @@ def combine(
             total = add(total, lam, _censored(u, g, chosen.rule, overall))
         return list(total)
     rows, scales = [g, *us], [1.0] + [lam] * len(us)
-    further = {"seed": tf.constant(seed)} if chosen.takes("seed") else {}
+    further = {"seed": tf.cast(tf.convert_to_tensor(seed), tf.int64)} if chosen.takes("seed") else {}
     grams = gram_matrices(rows)
     weights, _ = weigh(
         grams, tf.constant(scales, grams.dtype), groups_of(rows, overall), chosen, **further
@@ -166,7 +167,7 @@ def combine(
     return list(total)
 
 
-def _checked(named: Sequence[tuple[str, Sequence[Any]]]) -> list[Gradients]:
+def _checked(named: Sequence[tuple[str, Sequence[Any]]], same_type: bool = False) -> list[Gradients]:
     """The gradients as tensors. Raises ValueError for lengths, shapes or types that do not fit."""
     (first, of_first), *others = named
     for name, given in others:
@@ -187,4 +188,7 @@ def _checked(named: Sequence[tuple[str, Sequence[Any]]]) -> list[Gradients]:
                 raise ValueError(
                     f"gradient {i}: {there[0][0]} has shape {there[0][1].shape}, {name} {each.shape}"
                 )
+            if same_type and each.dtype != there[0][1].dtype:
+                types = there[0][1].dtype.name, each.dtype.name
+                raise ValueError(f"gradient {i}: {there[0][0]} has type {types[0]}, {name} {types[1]}")
     return tensors

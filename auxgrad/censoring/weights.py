@@ -111,8 +111,13 @@ def weigh(
         else:
             rows = group.variables if group.row is None else (group.row,)
             places = np.stack(np.broadcast_arrays(*np.ix_(rows, own, own)), axis=-1)
-            w, new = mode.weigh(G, memory=tf.gather_nd(memory, places), **given)
+            returned = mode.weigh(G, memory=tf.gather_nd(memory, places), **given)
+            if not isinstance(returned, tuple) or len(returned) != 2:
+                raise ValueError(f"mode {mode.name!r}: weigh takes memory: must return (w, memory)")
+            w, new = returned
+            new = tf.cast(new, memory.dtype)
             memory = tf.tensor_scatter_nd_update(memory, places, new)
+        w = tf.convert_to_tensor(w)
         if w.shape != G.shape[:-1]:
             raise ValueError(
                 f"mode {mode.name!r}: weigh returned shape {w.shape} for G of shape {G.shape}; "

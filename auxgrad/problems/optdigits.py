@@ -1,4 +1,4 @@
-"""Handwritten digits of scikit-learn: which digit it is, with the help of whether it is odd."""
+"""Handwritten digits of scikit-learn: which digit it is, with the help of two simpler questions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["OptDigits"]
 
+QUESTIONS = ("odd", "large")
 PositiveWhole = Annotated[int, Field(strict=True, ge=1, description="a whole number >= 1")]
 
 
 class OptDigits(auxgrad.Problem):
-    """Classification of 8 x 8 images from few examples.
+    """Classification of 8 x 8 images from few examples; is the digit odd, is it 5 or more?
 
     The 1,797 images of `sklearn.datasets.load_digits`, the test set of UCI's *Optical recognition of
     handwritten digits*: 897 for testing, 500 for validation, and of the rest `train_size` for training.
@@ -53,7 +54,7 @@ class OptDigits(auxgrad.Problem):
         import numpy as np
 
         # The first number fixes the order of the batches, as in every problem.
-        _, *seeds = np.random.SeedSequence(seed).generate_state(4)
+        _, *seeds = np.random.SeedSequence(seed).generate_state(5)
 
         def dense(units: int, name: str, activation: str | None = None) -> keras.layers.Layer:
             initializer = keras.initializers.GlorotUniform(int(seeds.pop(0)))
@@ -61,10 +62,14 @@ class OptDigits(auxgrad.Problem):
 
         inputs = keras.Input((64,), name="inputs")
         hidden = dense(self.hidden, "hidden", "relu")(inputs)
-        heads = {name: dense(units, name)(hidden) for name, units in (("digit", 10), ("odd", 1))}
+        heads = {"digit": dense(10, "digit")(hidden)}
+        heads |= {name: dense(1, name)(hidden) for name in QUESTIONS}
         return auxgrad.Training(
             network=keras.Model(inputs, heads, name="optdigits"),
-            auxiliary=auxgrad.AuxiliaryLoss({"odd": keras.losses.BinaryCrossentropy(from_logits=True)}),
+            auxiliary={
+                name: auxgrad.AuxiliaryLoss({name: keras.losses.BinaryCrossentropy(from_logits=True)})
+                for name in QUESTIONS
+            },
             optimizer=keras.optimizers.Adam(0.01),
             loss={"digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
             metrics={"digit": ["accuracy"]},
@@ -72,9 +77,9 @@ class OptDigits(auxgrad.Problem):
             batch_size=40,
             epochs=self.epochs,
             patience=self.patience,
-            description=f"64-{self.hidden} dense, two heads, Adam 0.01, batches of 40",
+            description=f"64-{self.hidden} dense, three heads, Adam 0.01, batches of 40",
         )
 
 
 def _targets(digit: np.ndarray) -> dict[str, np.ndarray]:
-    return {"digit": digit, "odd": digit % 2}
+    return {"digit": digit, "odd": digit % 2, "large": (digit >= 5).astype("float32")}

@@ -37,7 +37,7 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 # For modes of other origin. No two of these numbers have a divisor in common: the first 60 modes differ.
 COLOURS = ("#56B4E9", "#6F4E37", "#7F7F7F", "#9ACD32")
-MARKERS = ("P", "X", "*", "p", "h")
+MARKERS = ("H", "2", "3", "4", "|")
 DASHES = ((0, (3, 1)), (0, (6, 1.5)), (0, (4, 1, 1, 1, 1, 1)))
 DIFFERENT = len(COLOURS) * len(MARKERS) * len(DASHES)
 HANDLE, LETTER, ROW = 0.6, 0.075, 0.19  # Of a legend, in inches.

@@ -43,7 +43,7 @@ class AuxiliaryModel(keras.Model):
         auxiliary: `WeightDecay()` (default), `AuxiliaryLoss(...)`, or a dict of several by name.
         mode: a name in `auxgrad.censoring.MODES`, a `Mode` or a rule.
         lam: weight of the auxiliary directions, finite and >= 0; can be assigned during training.
-        alpha: share of the newest primary gradient in the reference, in (0, 1]; can be assigned too.
+        alpha: share of the newest primary gradient (GradVac: cosine) in an average; can be assigned too.
         overall: one (a, b), or one w, for all variables instead of one each.
         start: "zero" begins the moving average at v_0 = 0, "first" at v_1 = g_1.
         seed: of what a mode draws; can be assigned too.

@@ -377,7 +377,8 @@ def test_each_study_is_compared_with_its_own_published_means(store, capsys):
         "similar": {"SingleTask": "0.44729", "Projection": "0.43209"},
     }
     out = capsys.readouterr().out
-    assert "overview" not in out  # The third study has SingleTask alone.
+    line = "overview  none: SingleTask and another mode must have converged in every study"
+    assert line in out  # The third study has SingleTask alone.
     assert out.count("compare   figure5: 2 of 2 settings agree within 95 %.") == 2
     assert "compare   figure5: No setting of this study is in it." in out
     text = (folder / "problem=synthetic_problem.task=similar" / "report.md").read_text()

@@ -107,6 +107,11 @@ def test_a_setting_with_a_diverged_run_is_the_last_choice():
     good = runs("Multitask", 3.0, [0.2, 0.2])
     [standing] = standings(bad, good).modes
     assert (standing.tried, standing.at_budget, standing.row.setting.lam) == (2, 0.2, 3.0)
+    left_out = standings(bad, runs("Mean", 1.0, [0.3]))
+    assert left_out.left_out == ("Multitask",)
+    text = documents.standings_md(left_out, LOSS)
+    assert "Left out, since some run of every setting diverged: Multitask." in text
+    assert "SingleTask has no setting whose runs all converged" in text
     found = standings(bad, good, runs("Mean", 1.0, [0.3]))
     assert math.isnan(by_mode(found)["Multitask"].at_budget)  # One in two choices has none.
 
@@ -136,6 +141,7 @@ def test_profiles_are_ratios_to_the_baseline_of_each_study():
     )
     found = {each.mode: each for each in profiles([one, other], LOSS)}
     assert list(found) == ["Mean", "SingleTask"]  # One study has no run of MGDA.
+    assert found["SingleTask"].mean is None
     mean = found["Mean"]
     assert mean.mean.value == pytest.approx((1.0 + 0.5) / 2)
     assert mean.improvement.value == pytest.approx((0.5 + 1) / 2)
@@ -149,7 +155,7 @@ def test_profiles_are_ratios_to_the_baseline_of_each_study():
     assert profiles([one, standings(runs("Mean", 1.0, [1.0]))], LOSS) == []
 
 
-def test_figures_of_sixteen_modes():
+def test_figures_of_all_modes():
     parts = [runs("SingleTask", 0, RNG.normal(0.5, 0.01, 5))]
     modes = [mode for mode in styles.STYLES if mode != "SingleTask"]
     parts += [runs(mode, 1.0, RNG.normal(0.5, 0.01, 5)) for mode in modes]

@@ -61,6 +61,38 @@ def test_steps_are_those_of_combine(mode, overall):
         np.testing.assert_allclose(mine, wanted, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("overall", [False, True])
+def test_a_step_written_out_in_numpy(overall):
+    """IMTL-G by its formula; the head of the primary loss knows no other loss, but decays."""
+    model, net = model_of("IMTL-G", overall, run_eagerly=True), network()
+    model.train_on_batch(X, Y)
+    scales = [1, LAM, LAM * WEIGHT]
+    columns = [
+        [
+            None if each is None else scale * np.float64(each).ravel()
+            for scale, each in zip(scales, row, strict=True)
+        ]
+        for row in zip(*directions(net), strict=True)
+    ]
+
+    def weights(parts):
+        """Of gradients, one in a row of each part."""
+        G = sum(part @ part.T for part in parts)
+        v = np.linalg.pinv(G) @ np.sqrt(np.diag(G))
+        return v / v.sum()
+
+    filled = [
+        np.stack([np.zeros_like(column[2]) if each is None else each for each in column])
+        for column in columns
+    ]
+    for variable, column, whole in zip(net.trainable_variables, columns, filled, strict=True):
+        own = np.stack([each for each in column if each is not None])
+        total = weights(filled) @ whole if overall else weights([own]) @ own
+        variable.assign_sub(RATE * total.reshape(variable.shape))
+    for mine, wanted in zip(model.network.get_weights(), net.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_gradvac_remembers_cosines():
     """Three steps, written out; a gradient that a variable does not have counts as zero."""
     model, net = model_of("GradVac", run_eagerly=True), network()
@@ -143,6 +175,28 @@ def test_statistics_are_against_the_primary_gradient():
         assert value == pytest.approx(found[1][key], rel=1e-5), key
 
 
+def test_what_combine_and_censor_refuse():
+    g, u = [[1.0, 2.0]], [[[0.5, 1.0]]]
+    for arguments, line in (
+        ((g, u, "PCGrad"), r"mode 'PCGrad': draws random numbers; give seed=\(number, step\)"),
+        ((g, u, "GradVac"), "mode 'GradVac': takes memory, which only AuxiliaryModel has"),
+        ((g, u, "Mean", -1.0), "lam=-1.0: must be a finite number >= 0"),
+        ((g, [[[1]]], "Mean"), "gradient 0: auxiliary 0 has type int32; must be floating point"),
+        ((g, [[]], "Mean"), "primary has 1 gradients, auxiliary 0 has 0"),
+        ((g, [[tf.constant([1.0, 2.0], tf.float64)]]), "primary has type float32, auxiliary 0 float64"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            auxgrad.combine(*arguments)
+    with pytest.raises(ValueError, match=r"mode 'MGDA': weighs .* together; auxgrad\.combine"):
+        auxgrad.censor(g, u[0], "MGDA")
+    with pytest.raises(ValueError, match=r"mode 'MGDA': weighs .* without \(a, b\)"):
+        auxgrad.censoring.coefficients("MGDA", *tf.ones((3, 1)))
+    # lam, and what no loss reaches.
+    total = auxgrad.combine([[1.0], None, None], [[None, [2.0], None]], "MGDA", lam=0.5)
+    assert [None if each is None else each.numpy().tolist() for each in total] == [[1.0], [1.0], None]
+    assert auxgrad.combine(g, u, "MGDA", lam=0.0)[0].numpy().tolist() == g[0]
+
+
 def weigh_with_memory(G, memory):
     return tf.ones_like(G[..., 0]) + memory[..., 0, :], memory + 1
 
@@ -165,5 +219,9 @@ def test_a_mode_of_ones_own():
     wrong = auxgrad.Mode("Wrong", weigh=lambda G: tf.linalg.trace(G))
     with pytest.raises(ValueError, match=r"weigh returned shape \(1,\) for G of shape \(1, 2, 2\)"):
         auxgrad.combine([[1.0]], [[[2.0]]], wrong)
+    with pytest.raises(ValueError, match="mode 'Wrong': weigh has no parameter"):
+        auxgrad.Mode("Wrong", weigh=lambda: 1)
+    with pytest.raises(ValueError, match=r"parameter alpha if, and only if, the mode uses it \(lam\)"):
+        auxgrad.Mode("Wrong", weigh=joint.gradvac, uses=("lam",))
     with pytest.raises(ValueError, match="mode 'None': must have either a rule or weigh"):
         auxgrad.Mode("None")

@@ -17,7 +17,8 @@ def mgda(G: tf.Tensor) -> tf.Tensor:
 
     Désidéri, *Multiple-gradient descent algorithm*, 2012; Sener and Koltun, arXiv 1810.04650. Solved
     exactly, while TorchJD by default ends Frank and Wolfe's steps at a step of 1e-3. A gradient that is
-    zero is the shortest vector: the total is then zero.
+    zero takes no part. In TorchJD it is the shortest vector and the total is zero, so that weight decay
+    would keep a bias that starts at zero there.
 
     >>> mgda(tf.constant([[1.0, 0.0], [0.0, 3.0]], tf.float64)).numpy().round(6).tolist()
     [0.75, 0.25]
@@ -25,9 +26,7 @@ def mgda(G: tf.Tensor) -> tf.Tensor:
     C, norms = cosines(G)
     # With z = w / ‖shortest‖², G·z >= 1, with equality where w > 0.
     z = tf.math.divide_no_nan(solve_nonnegative(C, _inverse(norms)[..., tf.newaxis])[..., 0], norms)
-    zero = tf.cast(norms == 0, tf.float64)
-    z = tf.where(tf.reduce_any(norms == 0, axis=-1, keepdims=True), zero, z)
-    return z / tf.reduce_sum(z, axis=-1, keepdims=True)
+    return tf.math.divide_no_nan(z, tf.reduce_sum(z, axis=-1, keepdims=True))
 
 
 def cagrad(G: tf.Tensor) -> tf.Tensor:
@@ -38,7 +37,8 @@ def cagrad(G: tf.Tensor) -> tf.Tensor:
     It is g₀ + c·‖g₀‖ / ‖x‖·x with a point x = Σ p_i·g_i of the convex hull. Liu et al., *Conflict-averse
     gradient descent*, arXiv 2110.14048, algorithm 1. Solved exactly. As in TorchJD the total is zero
     where ‖x‖ is below 1e-4 of the root of the trace of G: no direction is good for all gradients.
-    TorchJD also returns zero where that trace is below 1e-4 itself; here the scale makes no difference.
+    TorchJD also returns zero where that trace is below 1e-4 itself, and where a gradient is zero. Here
+    the scale makes no difference, and a gradient that is zero counts for the mean alone.
     """
     C, norms = cosines(G)
     mean = norms / G.shape[-1]  # Weights are multiplied by norms throughout, until the last line.
@@ -59,7 +59,7 @@ def cagrad(G: tf.Tensor) -> tf.Tensor:
     sum_of_shares = tf.reduce_sum(shares, axis=-1, keepdims=True)
     size = tf.sqrt(tf.reduce_sum(norms**2, axis=-1, keepdims=True))
     radius = tf.sqrt(tf.maximum(squared_radius, 0))[..., tf.newaxis]
-    moves = (radius > STATIONARY * size * sum_of_shares) & tf.reduce_all(norms > 0, -1, keepdims=True)
+    moves = radius > STATIONARY * size * sum_of_shares
     return tf.where(moves, 1 / G.shape[-1] + shares, tf.zeros_like(shares))
 
 

@@ -28,7 +28,8 @@ def standings_csv(file: Path, standings: Standings, metric: Metric) -> None:
             [
                 *(each.mode, each.row.setting.name, each.estimate.n),
                 *(each.estimate.mean, each.estimate.low, each.estimate.high),
-                *(each.tried, min(standings.budget, each.tried), each.at_budget, each.seeds),
+                *(each.tried, min(standings.budget, each.tried), each.at_budget),
+                each.seeds if each.difference else None,
                 *_numbers(each.difference),
                 *_numbers(each.improvement),
             ]
@@ -71,7 +72,10 @@ intervals, not corrected for the number of modes.
         if min(seeds, default=FEW) < FEW:
             words += f"With fewer than {FEW} seeds bootstrap intervals are too narrow.\n"
     else:
-        words += f"\n{BASELINE} has no finished run in this study: nothing is compared with it.\n"
+        words += f"\n{BASELINE} has no setting whose runs all converged: nothing is compared with it.\n"
+    if standings.left_out:
+        names = ", ".join(standings.left_out)
+        words += f"\nLeft out, since some run of every setting diverged: {names}.\n"
     return markdown(columns, lines) + words
 
 
@@ -106,6 +110,7 @@ def profiles_md(profiles: Sequence[Profile], studies: Sequence[str], metric: Met
             ["mode", f"{metric.title} / {BASELINE}, 95 % interval", f"better than {BASELINE}"], lines
         )
         + f"\nEach mode by its best setting in each study. Ratios to the mean of {BASELINE} in the "
-        "study; studies weigh the same; intervals are stratified bootstrap ones (arXiv 2108.13264).\n\n"
+        "study; studies weigh the same; intervals are stratified bootstrap ones (arXiv 2108.13264). "
+        "Modes without a best setting in one of the studies are left out.\n\n"
         "![Share of runs within each ratio](profiles.png)\n"
     )

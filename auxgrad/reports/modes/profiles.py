@@ -18,14 +18,15 @@ class Profile:
 
     Attributes:
         ratios: for each study the metric of every run, as a part of the baseline's mean there.
-        mean: of the studies' mean ratios, with equal weights.
+        mean: of the studies' ratios of means, with equal weights; the runs of both are resampled. None
+            for the baseline itself.
         improvement: the mean over studies of the probability that a run is better than one of the
             baseline; None for the baseline itself.
     """
 
     mode: str
     ratios: tuple[np.ndarray, ...]
-    mean: Interval
+    mean: Interval | None
     improvement: Interval | None
 
     def share_within(self, ratios: np.ndarray, maximize: bool) -> np.ndarray:
@@ -56,13 +57,21 @@ def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
     for mode in values[0]:
         if all(mode in own for own in values):
             ratios = tuple(own[mode] / mean for own, mean in zip(values, means, strict=True))
-            sides = [(sign * own[mode], sign * own[BASELINE]) for own in values]
-            better = improvement(sides) if mode != BASELINE else None
-            found.append(Profile(mode, ratios, _mean(ratios), better))
+            mean = better = None
+            if mode != BASELINE:
+                mean = _mean_ratio([side for own in values for side in (own[mode], own[BASELINE])])
+                better = improvement([(sign * own[mode], sign * own[BASELINE]) for own in values])
+            found.append(Profile(mode, ratios, mean, better))
     if len(found) < 2:
         return []
-    return sorted(found, key=lambda profile: metric.cost(profile.mean.value))
+    return sorted(found, key=lambda each: metric.cost(each.mean.value if each.mean else 1.0))
 
 
-def _mean(ratios: Sequence[np.ndarray]) -> Interval:
-    return bootstrap(lambda *samples: np.mean([each.mean(axis=-1) for each in samples], axis=0), ratios)
+def _mean_ratio(samples: Sequence[np.ndarray]) -> Interval:
+    """The mean over studies of mean / mean of the baseline; the two alternate in `samples`."""
+
+    def statistic(*sides: np.ndarray) -> np.ndarray:
+        pairs = zip(sides[::2], sides[1::2], strict=True)
+        return np.mean([own.mean(axis=-1) / other.mean(axis=-1) for own, other in pairs], axis=0)
+
+    return bootstrap(statistic, samples)

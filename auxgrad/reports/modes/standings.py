@@ -51,11 +51,13 @@ class Standings:
     """All modes of a study, the best first.
 
     Attributes:
+        left_out: modes without a best setting, as of each some run diverged.
         budget: the smallest number of settings that a mode with knobs has tried.
         validated: whether settings are chosen on the validation set.
     """
 
     modes: tuple[Standing, ...]
+    left_out: tuple[str, ...]
     budget: int
     validated: bool
 
@@ -77,7 +79,8 @@ class Standings:
             compared = _against(row, baseline, metric) if baseline and row is not baseline else ()
             modes.append(Standing(row, len(own), at_budget, *compared))
         modes.sort(key=lambda standing: metric.cost(standing.at_budget))
-        return Standings(tuple(modes), budget, validated)
+        left_out = tuple(mode for mode in of_mode if mode not in best)
+        return Standings(tuple(modes), left_out, budget, validated)
 
     @property
     def has_baseline(self) -> bool:

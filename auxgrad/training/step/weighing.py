@@ -73,11 +73,12 @@ class Weighing:
         lam = self._lam.read_value()
         scales = tf.stack([tf.ones_like(lam), *(lam * self._weights[name] for name in names)])
         weights = self._weights_of(rows, grams, scales, slots, names, updates)
-        # With lam = 0 the primary gradient alone counts.
-        of_primary = [None if w[0] is None else tf.where(lam > 0, w[0], 1.0) for w in weights]
-        return weighted(primary, of_primary), {
-            name: weighted(rows[i], [w[i] for w in weights]) for i, name in enumerate(names, 1)
-        }
+        first, *others = (
+            # With lam = 0 the primary gradient alone counts.
+            weighted(row, [None if w[i] is None else tf.where(lam > 0, w[i], alone) for w in weights])
+            for i, (row, alone) in enumerate(zip(rows, [1.0] + [0.0] * len(names), strict=True))
+        )
+        return first, dict(zip(names, others, strict=True))
 
     def _weights_of(
         self,
