@@ -22,12 +22,12 @@ class Group:
 
     Attributes:
         variables, gradients: ranks.
-        row: of the memory; None: each variable has its own.
+        whole: whether the variables share one Gram matrix, and one row of the memory.
     """
 
     variables: tuple[int, ...]
     gradients: tuple[int, ...]
-    row: int | None = None
+    whole: bool = False
 
 
 def groups_of(rows: Sequence[Gradients], overall: bool) -> list[Group]:
@@ -44,7 +44,7 @@ def groups_of(rows: Sequence[Gradients], overall: bool) -> list[Group]:
         return []
     if overall:
         gradients = np.flatnonzero(reached[shared].any(axis=0))
-        return [Group(tuple(shared.tolist()), tuple(gradients.tolist()), row=0)]
+        return [Group(tuple(shared.tolist()), tuple(gradients.tolist()), whole=True)]
     alike: dict[tuple[int, ...], list[int]] = {}
     for variable in shared.tolist():
         alike.setdefault(tuple(np.flatnonzero(reached[variable]).tolist()), []).append(variable)
@@ -96,7 +96,7 @@ def weigh(
         own = list(group.gradients)
         block = np.ix_(group.variables, own, own)
         G = tf.gather_nd(grams, np.stack(np.broadcast_arrays(*block), axis=-1))
-        if group.row is not None:
+        if group.whole:
             G = tf.reduce_sum(G, axis=0, keepdims=True)
         factors = tf.cast(tf.gather(scales, own), G.dtype)
         G = factors[:, tf.newaxis] * G * factors
@@ -109,7 +109,7 @@ def weigh(
         if memory is None:
             w = mode.weigh(G, **given)
         else:
-            rows = group.variables if group.row is None else (group.row,)
+            rows = (0,) if group.whole else group.variables
             places = np.stack(np.broadcast_arrays(*np.ix_(rows, own, own)), axis=-1)
             returned = mode.weigh(G, memory=tf.gather_nd(memory, places), **given)
             if not isinstance(returned, tuple) or len(returned) != 2:
@@ -124,7 +124,7 @@ def weigh(
                 f"must be {G.shape[:-1]}"
             )
         for position, variable in enumerate(group.variables):
-            row = tf.unstack(w[0 if group.row is not None else position])
+            row = tf.unstack(w[0 if group.whole else position])
             for gradient, weight in zip(own, row, strict=True):
                 weights[variable][gradient] = weight
     return weights, memory

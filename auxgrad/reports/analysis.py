@@ -159,7 +159,7 @@ def significance(rows: Sequence[Row]) -> list[Test]:
     best = [row for row in rows if row.best and len(row.converged) > 1]
     tests = []
     for a, b in itertools.combinations(best, 2):
-        of_a, of_b = _by_seed(a), _by_seed(b)
+        of_a, of_b = by_seed(a), by_seed(b)
         common = sorted(of_a.keys() & of_b.keys())
         paired = len(common) >= max(2, len(a.converged) / 2, len(b.converged) / 2)
         if paired:
@@ -174,7 +174,8 @@ def significance(rows: Sequence[Row]) -> list[Test]:
     return [Test(*test, p_holm) for test, p_holm in zip(tests, corrected, strict=True)]
 
 
-def _by_seed(row: Row) -> dict[int, float]:
+def by_seed(row: Row) -> dict[int, float]:
+    """Return the metric of the runs that converged and whose seed is known."""
     pairs = ((run.seed, run.value) for run in row.converged)
     return {seed: value for seed, value in pairs if seed is not None and value is not None}
 

@@ -58,7 +58,9 @@ def test_steps_are_those_of_combine(mode, overall):
         for variable, direction in zip(net.trainable_variables, total, strict=True):
             variable.assign_sub(RATE * direction)
     for mine, wanted in zip(model.network.get_weights(), net.get_weights(), strict=True):
-        np.testing.assert_allclose(mine, wanted, rtol=1e-3, atol=1e-6)
+        # Nash-MTL divides by gains, which rounding of a small one alters more.
+        rtol = 1e-3 if mode == "Nash-MTL" else 1e-4
+        np.testing.assert_allclose(mine, wanted, rtol=rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize("overall", [False, True])

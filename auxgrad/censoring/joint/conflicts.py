@@ -24,8 +24,8 @@ def pcgrad(G: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     C = _identity(G)
     for j in _order(G, seed):
         products, squares = _inner(C, j @ G), _inner(j @ G, j)
-        conflicts = (products < 0) & (squares > 0) & ~_is_own(j)
-        step = tf.where(conflicts, products / tf.where(squares > 0, squares, 1), 0)
+        conflicts = (products < 0) & ~_is_own(j)
+        step = tf.where(conflicts, tf.math.divide_no_nan(products, squares), 0)
         C -= step[..., tf.newaxis] * j
     return tf.reduce_sum(C, axis=-2)
 
@@ -57,12 +57,12 @@ def gradvac(
         norm = tf.sqrt(tf.maximum(_inner(C @ G, C), 0))
         other = tf.sqrt(tf.maximum(squares, 0))
         usable = (norm * other > 0) & ~_is_own(j)
-        cosine = tf.where(usable, products / tf.where(usable, norm * other, 1), 0)
+        cosine = tf.math.divide_no_nan(products, norm * other)
         wanted = _inner(average, j)
         sine, wanted_sine = (tf.sqrt(tf.maximum(1 - each**2, 0)) for each in (cosine, wanted))
         raises = usable & (cosine < wanted) & (wanted_sine > 0)
-        down = tf.where(raises, other * wanted_sine, 1)
-        step = tf.where(raises, norm * (wanted * sine - cosine * wanted_sine) / down, 0)
+        rise = norm * (wanted * sine - cosine * wanted_sine)
+        step = tf.where(raises, tf.math.divide_no_nan(rise, other * wanted_sine), 0)
         C += step[..., tf.newaxis] * j
         average += tf.where(usable, share * (cosine - wanted), 0)[..., tf.newaxis] * j
     return tf.reduce_sum(C, axis=-2), tf.cast(average, memory.dtype)

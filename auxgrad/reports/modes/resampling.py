@@ -25,11 +25,6 @@ class Interval:
     high: float
 
 
-def _interval(value: float, resampled: np.ndarray) -> Interval:
-    tail = (1 - CONFIDENCE) / 2
-    return Interval(value, *(float(each) for each in np.quantile(resampled, [tail, 1 - tail])))
-
-
 def mean_difference(x: Sequence[float], y: Sequence[float]) -> Interval:
     """Return the mean of x − y, pair by pair; pairs are resampled.
 
@@ -73,16 +68,22 @@ def bootstrap(
         samples: one-dimensional.
         resamples: how many; the same random ones each time.
     """
+    from scipy import stats
+
     value = float(statistic(*samples))
     if any(len(sample) < 2 for sample in samples):
         return Interval(value, math.nan, math.nan)
-    rng, found = np.random.default_rng(0), []
-    for start in range(0, resamples, 1_000):
-        size = min(1_000, resamples - start)
-        found.append(
-            statistic(*(sample[rng.integers(0, len(sample), (size, len(sample)))] for sample in samples))
-        )
-    return _interval(value, np.concatenate(found))
+    found = stats.bootstrap(
+        samples,
+        lambda *resampled, axis: statistic(*resampled),
+        n_resamples=resamples,
+        batch=1_000,
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(value, float(found.low), float(found.high))
 
 
 def expected_best(ranked: Sequence[float], budget: int) -> float:

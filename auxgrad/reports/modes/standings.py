@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auxgrad.reports.analysis import Row, by_validation
+from auxgrad.reports.analysis import Row, by_seed, by_validation
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.modes.resampling import Interval, expected_best, improvement, mean_difference
 from auxgrad.reports.statistics import Estimate
@@ -101,10 +101,7 @@ def _at_budget(rows: Sequence[Row], budget: int, metric: Metric, validated: bool
 
 
 def _against(row: Row, baseline: Row, metric: Metric) -> tuple[int, Interval | None, Interval]:
-    own, other = (
-        {run.seed: run.value for run in each.converged if run.seed is not None and run.value is not None}
-        for each in (row, baseline)
-    )
+    own, other = by_seed(row), by_seed(baseline)
     seeds = sorted(own.keys() & other.keys())
     difference = (
         mean_difference([own[seed] for seed in seeds], [other[seed] for seed in seeds])

@@ -26,7 +26,7 @@ class Censoring:
         self, mode: Mode, overall: bool, alpha: tf.Variable, average: MovingAverage | None
     ) -> None:
         self._mode, self._overall, self._alpha = mode, overall, alpha
-        self.average = average
+        self._average = average
 
     def __call__(
         self,
@@ -46,8 +46,8 @@ class Censoring:
         """
         assert self._mode.rule is not None
         reference = primary
-        if self.average is not None:
-            reference = self.average.update(slots, primary, self._alpha.read_value(), updates)
+        if self._average is not None:
+            reference = self._average.update(slots, primary, self._alpha.read_value(), updates)
         censored: dict[str, Directions] = {}
         for name, direction in auxiliary.items():
             scalars = per_variable_products(direction, reference)
@@ -57,5 +57,5 @@ class Censoring:
 
     def restart(self) -> None:
         """Return to the first step."""
-        if self.average is not None:
-            self.average.reset()
+        if self._average is not None:
+            self._average.reset()

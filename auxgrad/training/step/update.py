@@ -49,6 +49,7 @@ class CensoredUpdate:
         start: str,
     ) -> None:
         self._auxiliaries, self._ignores, self._lam = auxiliaries, mode.ignores_auxiliary, lam
+        self.has_average = has_average
         self._method: Censoring | Weighing
         if mode.rule is not None:
             average = MovingAverage(variables, add_weight, start) if has_average else None
@@ -148,11 +149,6 @@ class CensoredUpdate:
                     "make a new AuxiliaryModel of the network"
                 )
         return [self._slot_of[id(variable)] for variable in variables]
-
-    @property
-    def has_average(self) -> bool:
-        """Whether the reference is a moving average."""
-        return self._method.average is not None
 
     def restart(self) -> None:
         """Return to the first step, with all statistics forgotten."""

@@ -25,8 +25,6 @@ class Weighing:
         add_weight: `keras.Model.add_weight` of the model that is to own what is kept between steps.
     """
 
-    average = None
-
     def __init__(
         self,
         mode: Mode,
