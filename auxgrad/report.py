@@ -16,6 +16,7 @@ from auxgrad.config.composing import split_words
 from auxgrad.config.entry import plain_ending
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import ReportError
+from auxgrad.process import interruption
 from auxgrad.record import links
 from auxgrad.record.folders import claim_folder, file_name
 from auxgrad.record.opening import open_sibling, open_store
@@ -235,7 +236,9 @@ def _busy(what: str) -> AbstractContextManager[object]:
 def main() -> None:
     """Run the command line."""
     with plain_ending():
-        make(Request.of(sys.argv[1:]))
+        request = Request.of(sys.argv[1:])
+        with interruption.in_order():
+            make(request)
 
 
 if __name__ == "__main__":

@@ -7,25 +7,25 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from auxgrad.process import interruption
 
-from auxgrad.config.composing import HYDRA_VERSION_BASE, PRIMARY, validate
-from auxgrad.config.entry import plain_ending, prepare
-from auxgrad.config.groups import conf_dir
-from auxgrad.errors import AuxgradError
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-@hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=PRIMARY)
 def train(composed: DictConfig) -> float:
     """Train one run; return the best validation loss, which a Hydra sweeper may minimise."""
-    hydra_config = HydraConfig.get()
-    config = validate(composed, hydra_config).normalise()
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from auxgrad.config.composing import validate
+    from auxgrad.errors import AuxgradError
     from auxgrad.execution.session import Session
 
+    hydra_config = HydraConfig.get()
+    config = validate(composed, hydra_config).normalise()
     is_single = hydra_config.mode is not RunMode.MULTIRUN
     try:
         folder = Path(hydra_config.runtime.output_dir)
@@ -37,7 +37,14 @@ def train(composed: DictConfig) -> float:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
+    interruption.install()  # Before the imports, which take a second.
+    import hydra
+
+    from auxgrad.config.composing import HYDRA_VERSION_BASE, PRIMARY
+    from auxgrad.config.entry import plain_ending, prepare
+    from auxgrad.config.groups import conf_dir
+
     # Hydra's remark on a preset of ours that has the name of a plugin's own config, such as basic.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
     try:
@@ -46,7 +53,9 @@ def main() -> None:
                 sys.path.insert(0, str(Path.cwd()))  # As `python -m` does: modules of the user's.
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way.
             sys.argv[1:] = prepare(sys.argv[1:])
-            train()
+            hydra.main(
+                version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=PRIMARY
+            )(train)()
     finally:
         # All that is alive goes with the process: to look through it at exit would take over a second.
         gc.freeze()

@@ -11,6 +11,7 @@ import webbrowser
 from auxgrad.config.composing import split_words
 from auxgrad.config.entry import plain_ending
 from auxgrad.errors import ConfigError, TrackingError
+from auxgrad.process import interruption
 from auxgrad.record.links import charts_url, table_url
 from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import SETTINGS, Store
@@ -62,7 +63,7 @@ def _serve(store: Store, port: int | None, is_to_be_opened: bool) -> None:
     store.analyze()
     print(f"starting  the MLflow UI on {store.uri}", flush=True)
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
-    with server(store.uri, port) as (process, address):
+    with interruption.in_order(), server(store.uri, port) as (process, address):
         try:
             _show(store, address, is_to_be_opened)
             print("stop it   with Ctrl-C", flush=True)

@@ -283,7 +283,7 @@ def main() -> None:
     ]
     if missing:
         raise SystemExit(f'benchmarks: no {" and ".join(missing)}: pip install -e ".[bench]"')
-    from auxgrad.config.code.quiet import quiet_stderr
+    from auxgrad.process.quiet import quiet_stderr
     from auxgrad.training import devices
 
     with quiet_stderr():

@@ -88,6 +88,7 @@ def test_no_level_is_crowded():
             "conf",
             "__init__.py",
             "py.typed",
+            *(f"{command}.py" for command in COMMANDS[1:]),  # They are one line of the chart.
         }
         assert len(entries) <= 12, (folder, sorted(entries))
 

@@ -7,11 +7,9 @@ import contextlib
 import io
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -33,6 +31,7 @@ from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_val
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.config.values import parse_scalar
 from auxgrad.errors import AuxgradError, ConfigError
+from auxgrad.process import interruption
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
@@ -142,7 +141,7 @@ def plain_ending() -> Iterator[None]:
     Of any other error the traceback is shown from the first line of the user's code on. With
     HYDRA_FULL_ERROR=1 in the environment errors keep their whole traceback.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    interruption.install()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         yield
@@ -169,7 +168,3 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: cannot be used ({error.strerror})"
     return str(error)
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from auxgrad.config.code.quiet import quiet_stderr
 from auxgrad.errors import DataError
 from auxgrad.problems.base import Problem
 from auxgrad.problems.data import Data
+from auxgrad.process.quiet import quiet_stderr
 from auxgrad.training import devices
 
 

@@ -17,7 +17,6 @@ import yaml
 
 import auxgrad
 from auxgrad.config.backend import check_backend
-from auxgrad.config.code.quiet import quiet_stderr
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.errors import AuxgradError
 from auxgrad.execution import versions
@@ -25,6 +24,7 @@ from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Result
 from auxgrad.problems.base import Problem
 from auxgrad.problems.data import Data
+from auxgrad.process.quiet import quiet_stderr
 from auxgrad.record import links
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import AlreadyFinished, Store

@@ -136,6 +136,21 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
+def create_database(file: Path, artifacts: str) -> None:
+    """Make the file a new database of MLflow's; whoever is killed meanwhile leaves no half of one.
+
+    Args:
+        file: the place; what is there, an empty file, is replaced.
+        artifacts: URI of the folder for files of MLflow's default experiment.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    SqlAlchemyStore(f"sqlite:///{new}", artifacts).engine.dispose()
+    new.replace(file)
+
+
 def _has_identity() -> ColumnElement[bool]:
     from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
     from sqlalchemy import exists

@@ -15,7 +15,7 @@ from filelock import FileLock
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import TrackingError
 from auxgrad.record import view
-from auxgrad.record.database import sqlite_file
+from auxgrad.record.database import create_database, sqlite_file
 from auxgrad.record.environment import RETRIES, TIMEOUT, TRACKING_URI, quieten
 from auxgrad.record.store import REPORTS, SETTINGS, Store
 
@@ -85,6 +85,8 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
     derived = experiment.endswith((SETTINGS, REPORTS))
     try:
         with _few_retries():
+            if (file := sqlite_file(uri)) and not file.stat().st_size:
+                create_database(file, _artifacts(uri))
             client = MlflowClient(uri)
             found = client.get_experiment_by_name(experiment)
             if found is None and not create:
@@ -115,10 +117,7 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
 def _create(client: MlflowClient, uri: str, experiment: str, shared: str) -> Experiment:
     from mlflow.exceptions import MlflowException
 
-    artifacts = None
-    if not uri.startswith(("http", "databricks")):
-        file = sqlite_file(uri)
-        artifacts = ((file.parent if file else Path.cwd()) / "mlartifacts").as_uri()
+    artifacts = None if uri.startswith(("http", "databricks")) else _artifacts(uri)
     try:
         return client.get_experiment(client.create_experiment(experiment, artifacts, {view.TAG: shared}))
     except MlflowException:
@@ -127,6 +126,12 @@ def _create(client: MlflowClient, uri: str, experiment: str, shared: str) -> Exp
         if found is None:
             raise
         return found
+
+
+def _artifacts(uri: str) -> str:
+    """Where the files of runs go if no server keeps them."""
+    file = sqlite_file(uri)
+    return ((file.parent if file else Path.cwd()) / "mlartifacts").as_uri()
 
 
 def _contact(name: str, uri: str) -> None:

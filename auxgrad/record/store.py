@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from auxgrad.config.identity import Identity
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
+from auxgrad.process.liveness import Observer, process_of, process_tags
 from auxgrad.record import view
+from auxgrad.record.claims import ASKING, CLAIM, HELD, may_keep
 from auxgrad.record.database import Database, sqlite_file
-from auxgrad.record.liveness import is_alive, process_tags
-from auxgrad.record.remote import Server
+from auxgrad.record.remote import Server, stored
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY, StoredRun
 from auxgrad.record.writing import Dataset, RunWriter, context_tags
 
@@ -47,6 +49,7 @@ class Store:
     experiment_id: str
     name: str
     _shown: set[str] = field(default_factory=set, compare=False, repr=False)
+    _observer: Observer = field(default_factory=Observer, compare=False, repr=False)
 
     @property
     def has_server(self) -> bool:
@@ -54,14 +57,26 @@ class Store:
         return self.uri.startswith(("http", "databricks"))
 
     def start_run(
-        self, identity: Identity, tags: Mapping[str, str], dataset: Dataset, once: bool = False
+        self,
+        identity: Identity,
+        tags: Mapping[str, str],
+        dataset: Dataset,
+        once: bool = False,
+        resumes: Callable[[StoredRun], bool] = lambda run: False,
     ) -> RunWriter:
-        """Open a run with status RUNNING.
+        """Open a run with status RUNNING: a new one, or one that was interrupted.
 
-        With `once` no other run of this identity may be finished or running: raises AlreadyFinished or
-        RunsElsewhere. A run of a dead process is marked KILLED and counts no more.
+        Args:
+            identity: what determines the result.
+            tags: further tags.
+            dataset: what the run is trained on.
+            once: no other run of this identity may be finished or running. A run of a dead process is
+                marked KILLED and counts no more.
+            resumes: returns whether a KILLED run of this identity is to be gone on with.
 
-        Raises TrackingError for an identity that is too long for a tag.
+        Raises:
+            AlreadyFinished, RunsElsewhere: with `once`.
+            TrackingError: the identity is too long for a tag.
         """
         text = identity.to_json()
         if len(text) > MOST_CHARACTERS:
@@ -71,11 +86,26 @@ class Store:
             )
         own = {IDENTITY: text, RUN_KEY: identity.key, SETTING_KEY: identity.setting_key}
         all_tags = {**context_tags(), **tags, **process_tags(), **own}
-        with self._lock() if once else contextlib.nullcontext():
+        with self._lock() as is_locked:
+            before = self.mark_dead(self.runs(key=identity.key))
             if once:
-                self._refuse_second(identity.key)
-            name = identity.name[:NAME_CHARACTERS]
-            run = self.client.create_run(self.experiment_id, run_name=name, tags=all_tags)
+                _refuse_second(before)
+            interrupted = next((run for run in before if run.status == "KILLED" and resumes(run)), None)
+            if is_locked or not (once or interrupted):
+                return self._open(identity, all_tags, dataset, interrupted)
+        return self._open_among_rivals(identity, all_tags, dataset, interrupted, once)
+
+    def _open(
+        self,
+        identity: Identity,
+        tags: Mapping[str, str],
+        dataset: Dataset,
+        interrupted: StoredRun | None,
+    ) -> RunWriter:
+        if interrupted is not None:
+            return self._reopen(interrupted, tags)
+        name = identity.name[:NAME_CHARACTERS]
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
         writer = RunWriter(self.client, run)
         try:
             writer.params(identity.params)
@@ -86,21 +116,68 @@ class Store:
             raise
         return writer
 
-    def _lock(self) -> contextlib.AbstractContextManager[Any]:
-        """Between a look into the store and a new run no other process may make the same run.
+    def _reopen(self, run: StoredRun, tags: Mapping[str, str]) -> RunWriter:
+        self.client.update_run(run.run_id, status="RUNNING")
+        writer = RunWriter(self.client, self.client.get_run(run.run_id))
+        writer.skip_what_is_stored(run.metrics)
+        for name, value in tags.items():
+            writer.tag(name, value)
+        writer.flush()
+        return writer
 
-        That holds where processes of one machine share an SQLite file. A server has no such lock: there
-        two processes that ask within milliseconds may both go on.
+    def _open_among_rivals(
+        self,
+        identity: Identity,
+        tags: Mapping[str, str],
+        dataset: Dataset,
+        interrupted: StoredRun | None,
+        once: bool,
+    ) -> RunWriter:
+        """Open the run where no lock keeps others from doing the same, see `auxgrad.record.claims`."""
+        writer = self._open(identity, {**tags, CLAIM: ASKING}, dataset, None)
+        met: list[StoredRun] = []
+
+        def rivals() -> list[StoredRun]:
+            there = self.mark_dead(self.runs(key=identity.key))
+            met[:] = [run for run in there if run.run_id != writer.run_id]
+            return [run for run in met if run.status == "RUNNING"]
+
+        try:
+            keeps = may_keep(writer.run_id, rivals)
+            if once:
+                _refuse_second(met)
+                if not keeps:
+                    raise RunsElsewhere("is being started elsewhere")
+        except BaseException:
+            with contextlib.suppress(Exception):
+                writer.end("KILLED")
+                self.client.delete_run(writer.run_id)
+            raise
+        self.client.set_tag(writer.run_id, CLAIM, HELD)
+        if interrupted is None or not keeps:
+            return writer
+        reopened = self._reopen(interrupted, tags)
+        writer.end("KILLED")
+        self.client.delete_run(writer.run_id)
+        return reopened
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[bool]:
+        """Let no other process make the same run inside; give whether the store has such a lock.
+
+        That holds where processes of one machine share an SQLite file.
         """
-        file = sqlite_file(self.uri)
-        return FileLock(f"{file}.lock") if file else contextlib.nullcontext()
+        if self._file_lock is None:
+            yield False
+            return
+        with self._file_lock:
+            yield True
 
-    def _refuse_second(self, key: str) -> None:
-        for run in self.runs(key=key):
-            if run.status == "FINISHED":
-                raise AlreadyFinished(run)
-            if run.status == "RUNNING" and not self.mark_if_dead(run):
-                raise RunsElsewhere(f"is running elsewhere, in {run.where}")
+    @cached_property
+    def _file_lock(self) -> FileLock | None:
+        """One object, with which a thread that has the lock may take it again."""
+        file = sqlite_file(self.uri)
+        return FileLock(f"{file}.lock") if file else None
 
     def runs(self, status: str | None = None, key: str | None = None) -> list[StoredRun]:
         """Return the experiment's runs with this status and this run key, newest first."""
@@ -126,14 +203,23 @@ class Store:
 
     def mark_dead_runs(self) -> int:
         """Mark all RUNNING runs of dead processes KILLED. Return how many there were."""
-        return sum(self.mark_if_dead(run) for run in self.runs("RUNNING"))
+        marked = self.mark_dead(self.runs("RUNNING"))
+        return sum(run.status == "KILLED" for run in marked)
 
-    def mark_if_dead(self, run: StoredRun) -> bool:
-        """Mark a RUNNING run KILLED if its process is dead. Return whether it was."""
-        if RUN_KEY not in run.tags or is_alive(run.tags):
-            return False
-        self.client.set_terminated(run.run_id, "KILLED")
-        return True
+    def mark_dead(self, runs: Sequence[StoredRun]) -> list[StoredRun]:
+        """Mark those of the runs KILLED that are RUNNING in dead processes. Return all as they are."""
+        running = {run.run_id: run.tags for run in runs if run.status == "RUNNING"}
+        dead = self._observer.dead({key: tags for key, tags in running.items() if RUN_KEY in tags})
+        return [self._mark(run) if run.run_id in dead else run for run in runs]
+
+    def _mark(self, run: StoredRun) -> StoredRun:
+        """Mark a run KILLED, unless it has ended, or been gone on with, since it was read."""
+        with self._lock():
+            now = stored(self.client.get_run(run.run_id))
+            if now.status == "RUNNING" and process_of(now.tags) == process_of(run.tags):
+                self.client.set_terminated(run.run_id, "KILLED")
+                return replace(now, status="KILLED")
+        return now
 
     def start_derived(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> RunWriter:
         """Open a run that is made of others: a summary, a report."""
@@ -170,3 +256,11 @@ class Store:
         """Move runs to MLflow's trash."""
         for run_id in run_ids:
             self.client.delete_run(run_id)
+
+
+def _refuse_second(runs: Iterable[StoredRun]) -> None:
+    for run in runs:
+        if run.status == "FINISHED":
+            raise AlreadyFinished(run)
+        if run.status == "RUNNING":
+            raise RunsElsewhere(f"is running elsewhere, in {run.where}")

@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from auxgrad.record.liveness import HEARTBEAT, heartbeat
+from auxgrad.process.liveness import HEARTBEAT, HEARTBEAT_SECONDS, heartbeat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 BATCH = 1000  # Most metrics and tags that one call of the MLflow API takes.
-HEARTBEAT_SECONDS = 60
 METRIC_SECONDS = 5  # Longest that metrics wait while a run goes on: each writing takes 10 ms.
 
 
@@ -43,7 +43,16 @@ class RunWriter:
         self._folder = _local_folder(run.info.artifact_uri)
         self._waiting: list[Any] = []
         self._tags: list[Any] = []
-        self._flushed = self._beaten = time.monotonic()
+        self._last_steps: dict[str, int] = {}
+        self._flushed = time.monotonic()
+        self._is_over = threading.Event()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        """Give signs of life, however long a step, a validation or a compilation takes."""
+        while not self._is_over.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(Exception):  # The next one may arrive.
+                self.client.set_tag(self.run_id, HEARTBEAT, heartbeat())
 
     def params(self, params: Mapping[str, str]) -> None:
         """Write the parameters, in one call."""
@@ -71,10 +80,18 @@ class RunWriter:
             # Runs that bring the same new data set at once fail in MLflow, all but one; now it is there.
             self.client.log_inputs(self.run_id, datasets=inputs)
 
+    def skip_what_is_stored(self, metrics: Iterable[str]) -> None:
+        """Of these metrics write only what comes after their last step in the store."""
+        for name in metrics:
+            history = self.client.get_metric_history(self.run_id, name)
+            self._last_steps[name] = max(each.step for each in history)
+
     def metric(self, name: str, value: float, step: int) -> None:
         """Keep a value until the next `flush`."""
         from mlflow.entities import Metric
 
+        if step <= self._last_steps.get(name, -1):
+            return
         self._waiting.append(Metric(name, value, int(time.time() * 1000), step))
 
     def tag(self, name: str, value: str) -> None:
@@ -89,16 +106,13 @@ class RunWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the metrics and tags that wait, and the heartbeat if it is due."""
+        """Write the metrics and tags that wait."""
         self._flushed = time.monotonic()
         while self._waiting or self._tags:
             size = BATCH - len(self._tags)
             self.client.log_batch(self.run_id, metrics=self._waiting[:size], tags=self._tags)
             del self._waiting[:size]
             self._tags = []
-        if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
-            self._beaten = time.monotonic()
-            self.client.set_tag(self.run_id, HEARTBEAT, heartbeat())
 
     def text(self, content: str, file: str) -> None:
         """Store a text artifact."""
@@ -124,6 +138,7 @@ class RunWriter:
 
     def end(self, status: str) -> None:
         """Close the run with status FINISHED, FAILED or KILLED; metrics must be flushed before."""
+        self._is_over.set()
         self.client.set_terminated(self.run_id, status)
 
 

@@ -16,12 +16,14 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from auxgrad.execution.result import Failure, Outcome
+from auxgrad.process import interruption
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.slots import Slot, slots
 from auxgrad.sweeps.worker import Job, Worker
 
 # How long a worker may take to end its run cleanly once it is asked to.
 GRACE_SECONDS = 30
+CHECK_SECONDS = 1.0
 
 
 class LocalExecutor(Executor):
@@ -63,7 +65,8 @@ def run_all(
             busy = [process for process in processes if process.job is not None]
             if not busy:
                 return
-            ready = wait([process.connection for process in busy])
+            ready = wait([process.connection for process in busy], CHECK_SECONDS)
+            interruption.check()
             for process in busy:
                 if process.connection in ready:
                     done = process.job
@@ -87,7 +90,12 @@ class _Process:
         self.connection, theirs = context.Pipe()
         arguments = (theirs, dict(self._slot.environment), self._make_worker)
         self.process = context.Process(target=_work, args=arguments, daemon=False)
-        self.process.start()
+        # Ctrl-C reaches every process of the terminal; a worker waits for its parent's word.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()
 
     def give(self, number: int, job: Any) -> None:
@@ -152,9 +160,7 @@ def _work(
 ) -> None:
     """The worker's side: jobs in, outcomes out."""
     os.environ.update(environment)
-    # Ctrl-C reaches every process of the terminal; this one waits for its parent's word.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, leave)
+    interruption.install(interrupts=False)
     threading.Thread(target=_follow_parent, daemon=True).start()
     worker = make_worker()
     while True:
@@ -173,12 +179,6 @@ def _work(
             gc.freeze()  # Or the end of the process would look through all that is alive.
             return
         worker.tidy()  # While the parent takes note.
-
-
-def leave(number: int, frame: Any) -> None:
-    """End the process in order, once, however often it is asked to; a signal handler."""
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
 
 
 def _follow_parent() -> None:

@@ -8,8 +8,11 @@ from typing import Any
 
 from auxgrad.errors import AuxgradError
 from auxgrad.execution.result import Failure, Outcome
+from auxgrad.process import interruption
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.worker import Job, Worker
+
+CHECK_SECONDS = 1.0
 
 
 class RayExecutor(Executor):
@@ -53,7 +56,11 @@ class RayExecutor(Executor):
                 number, worker = waiting.popleft(), idle.pop()
                 running[worker.__call__.remote(jobs[number])] = number, worker
                 yield Event(number)
-            [done], _ = ray.wait(list(running))
+            ended, _ = ray.wait(list(running), timeout=CHECK_SECONDS)
+            interruption.check()
+            if not ended:
+                continue
+            [done] = ended
             number, worker = running.pop(done)
             outcome: Outcome
             try:

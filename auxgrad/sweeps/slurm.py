@@ -12,7 +12,6 @@ import io
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 import uuid
@@ -23,7 +22,8 @@ from typing import Any
 
 from auxgrad.errors import AuxgradError
 from auxgrad.execution.result import Failure, from_dict, to_dict
-from auxgrad.record.liveness import slurm_states
+from auxgrad.process import interruption
+from auxgrad.process.liveness import slurm_states
 from auxgrad.sweeps import pool
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.slots import slots
@@ -143,8 +143,8 @@ class SlurmExecutor(Executor):
 
 def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
     """Execute the jobs of a SLURM task in a pool, and write what happens into a file."""
-    signal.signal(signal.SIGTERM, pool.leave)  # submitit would ignore scancel.
-    with events_file.open("a") as stream:
+    interruption.install()  # submitit would ignore scancel.
+    with events_file.open("a", encoding="utf-8") as stream, interruption.in_order():
 
         def write(entry: object) -> None:
             stream.write(json.dumps(entry) + "\n")
@@ -190,6 +190,7 @@ def _follow(tasks: Sequence[Task]) -> Iterator[Event]:
                         yield from task.lost()
                 missing.add(task.slurm_job)
         time.sleep(POLL_SECONDS)
+        interruption.check()
 
 
 def _cancel(slurm_jobs: Sequence[str]) -> None:

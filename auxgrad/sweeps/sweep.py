@@ -14,10 +14,12 @@ from auxgrad.config.schema import Config
 from auxgrad.errors import ConfigError, SweepFailed
 from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Failure, Outcome, Result
+from auxgrad.process import interruption
 from auxgrad.record import links
 from auxgrad.record.folders import file_name
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import Store
+from auxgrad.record.stored import RUN_KEY
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.plan import Plan
 from auxgrad.sweeps.progress import Progress, print_failures
@@ -63,11 +65,12 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     if first.dry_run:
         print("dry run   nothing was started", flush=True)
         return []
-    outcomes = _run(todo, identities, store, executor, folder) if todo else {}
-    failures = {key: each for key, each in outcomes.items() if isinstance(each, Failure)}
-    if failures:
-        print_failures([(identities[distinct[key]].name, each) for key, each in failures.items()])
-    _summarise(identities, store)
+    with interruption.in_order():
+        outcomes = _run(todo, identities, store, executor, folder) if todo else {}
+        failures = {key: each for key, each in outcomes.items() if isinstance(each, Failure)}
+        if failures:
+            print_failures([(identities[distinct[key]].name, each) for key, each in failures.items()])
+        _summarise(identities, store)
     print(f"see it    {links.ui_command(store) or links.charts_url(store)}")
     print(f"report    {links.command(store, 'report')}", flush=True)
     if failures:
@@ -183,21 +186,19 @@ class _Rounds:
 
     def _await_others(self, keys: Sequence[str]) -> None:
         """Wait until no other process is at work on any of these runs; take what they have finished."""
-        waiting = list(keys)
+        waiting = set(keys)
         while waiting:
-            for key in list(waiting):
-                runs = self.store.runs(key=key)
-                if any(run.status == "RUNNING" and not self.store.mark_if_dead(run) for run in runs):
-                    continue
-                waiting.remove(key)
-                finished = [
-                    run for run in runs if run.status == "FINISHED" and "test_loss" in run.metrics
-                ]
-                if finished:
-                    self.final[key] = Result.of_metrics(finished[0].run_id, finished[0].metrics)
+            running = self.store.mark_dead(self.store.runs("RUNNING"))
+            ended = waiting - {run.tags.get(RUN_KEY) for run in running if run.status == "RUNNING"}
+            for key in ended:
+                found = [run for run in self.store.runs("FINISHED", key) if "test_loss" in run.metrics]
+                for run in found[:1]:
+                    self.final[key] = Result.of_metrics(run.run_id, run.metrics)
                     self.progress.end(-1, self.names[key], self.final[key], True)
+            waiting -= ended
             if waiting:
                 time.sleep(POLL_SECONDS)
+                interruption.check()
 
 
 def _has_failed(outcome: Outcome) -> bool:

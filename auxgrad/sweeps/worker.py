@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from auxgrad.config.code.quiet import quiet_stderr
 from auxgrad.config.schema import Config
 from auxgrad.errors import ConfigError
 from auxgrad.execution.result import Failure, Outcome, Result
+from auxgrad.process.quiet import quiet_stderr
 from auxgrad.record.folders import claim_folder
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from conftest import script
 from test_sweep import SWEEP, losses, runs_of, started, statuses, wait_for
 
-from auxgrad.record.liveness import slurm_states
+from auxgrad.process.liveness import slurm_states
 from auxgrad.sweeps import slurm
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("none_left")]

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from auxgrad.config.code.quiet import quiet_stderr
 from auxgrad.config.code.tracebacks import users_traceback
 from auxgrad.errors import ConfigError
+from auxgrad.process.quiet import quiet_stderr
 
 
 def load(key: str, target: str) -> Any:
