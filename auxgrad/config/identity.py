@@ -15,7 +15,7 @@ from auxgrad.problems.base import Named, options_of
 
 # Raise it with every change of what a run with a given config computes: older runs then no longer count
 # as finished ones of the same key.
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 BESIDE = ("names", "changes")  # Fields that determine nothing.
 
 
@@ -54,6 +54,7 @@ class Identity:
         data: the same of the choice of data, if there is one, and the fingerprint of the data.
         names: what the problem and the data are called; determines nothing.
         changes: options that differ from the defaults of their class, as words; determines nothing.
+        on_nan: as in `Config`.
         method: `METHOD_VERSION` of the code.
     """
 
@@ -68,6 +69,7 @@ class Identity:
     data: Mapping[str, Any]
     names: Names
     changes: tuple[str, ...]
+    on_nan: str = "stop"
     method: int = METHOD_VERSION
 
     @staticmethod
@@ -101,8 +103,8 @@ class Identity:
     @property
     def study_key(self) -> str:
         """The JSON of problem, data and method: runs that differ in them are never compared."""
-        study = {"problem": self.problem, "data": self.data, "method": self.method}
-        return json.dumps(study, sort_keys=True)
+        study = ("problem", "data", "on_nan", "method")
+        return json.dumps({name: getattr(self, name) for name in study}, sort_keys=True)
 
     @property
     def setting(self) -> Setting:

@@ -63,6 +63,7 @@ class Config(Section):
     problem: InstanceOf[Problem]
     names: InstanceOf[Names]
     tracking: TrackingConfig
+    on_nan: Annotated[Literal["stop", "continue"], Field(description="stop or continue")]
     force: Flag
     retries: Annotated[Whole, Field(ge=0, description="a whole number >= 0")]
     fail_fast: Flag
@@ -121,7 +122,12 @@ class Config(Section):
             problem=describe("problem", self.problem),
             data={**(describe("data", data) if data else {}), "fingerprint": fingerprint},
             names=self.names,
-            changes=(*(changes("data", data) if data else []), *changes("problem", self.problem)),
+            changes=(
+                *(changes("data", data) if data else []),
+                *changes("problem", self.problem),
+                *([f"on_nan={self.on_nan}"] if self.on_nan != "stop" else []),
+            ),
+            on_nan=self.on_nan,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 from auxgrad.record.writing import RunWriter
 from auxgrad.training.step.counters import LOSSES_KEPT
@@ -17,13 +19,23 @@ class RecordCurves(keras.callbacks.Callback):
     of censoring.
 
     Everything is recorded at its optimisation step, counted from 1, and written every few seconds.
+
+    Args:
+        writer: of the run.
+        stops: whether training ends with the first loss that is NaN or infinite.
     """
 
-    def __init__(self, writer: RunWriter) -> None:
+    def __init__(self, writer: RunWriter, stops: bool = True) -> None:
         super().__init__()
-        self._writer = writer
+        self.writer, self._stops = writer, stops
         self.steps = 0
         self._fetched = 0
+        self.diverged: int | None = None  # The first step with a loss that is NaN or infinite.
+
+    def resume(self, steps: int, waiting: Sequence[Sequence[Any]]) -> None:
+        """Go on after this many steps, with the values that were not written before."""
+        self.steps = steps
+        self.writer.resume(waiting)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.model.reset_censoring_statistics()
@@ -39,12 +51,18 @@ class RecordCurves(keras.callbacks.Callback):
         losses = {f"{name}_loss" for name in self.model.auxiliaries}
         for name, value in (logs or {}).items():
             if name.startswith("val_") or name in losses:
-                self._writer.metric(name, value, self.steps)
+                self.writer.metric(name, value, self.steps)
         for name, value in self.model.censoring_statistics().items():
-            self._writer.metric(name, value, self.steps)
-        self._writer.flush_now_and_then()
+            self.writer.metric(name, value, self.steps)
+        self.writer.flush_now_and_then()
 
     def _fetch_losses(self) -> None:
-        for loss in self.model.batch_losses(self.steps):
+        losses = self.model.batch_losses(self.steps)
+        wrong = np.flatnonzero(~np.isfinite(losses))
+        if wrong.size and self.diverged is None:
+            self.diverged = self.steps + int(wrong[0]) + 1
+            if self._stops:
+                self.model.stop_training = True
+        for loss in losses:
             self.steps += 1
-            self._writer.metric("train_loss", float(loss), self.steps)
+            self.writer.metric("train_loss", float(loss), self.steps)

@@ -22,6 +22,7 @@ class Result:
         examples_per_second: training examples in that time.
         folder: where its output is; empty if it was finished before.
         was_finished: whether another process had finished the run before.
+        diverged: the first step with a loss that is NaN or infinite, counted from 1; None without any.
         test_metrics, best_val_metrics: the metrics of the problem on the test set, and on the validation
             set at the best epoch.
     """
@@ -36,6 +37,7 @@ class Result:
     examples_per_second: float
     folder: str = ""
     was_finished: bool = False
+    diverged: int | None = None
     test_metrics: Mapping[str, float] = field(default_factory=dict)
     best_val_metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -83,12 +85,19 @@ class Failure:
         folder: where its output is.
         retry: whether another attempt may succeed: not if its config or its data is wrong.
         is_elsewhere: whether another process is at work on the run.
+        was_interrupted: whether its process was asked to end, as by SLURM's preemption or time limit.
     """
 
     error: str
     folder: str = ""
     retry: bool = True
     is_elsewhere: bool = False
+    was_interrupted: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is an attempt that went wrong."""
+        return not (self.is_elsewhere or self.was_interrupted)
 
     @staticmethod
     def of(error: BaseException, folder: str = "") -> Failure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import re
 import sys
 import traceback
@@ -20,10 +19,12 @@ from auxgrad.config.backend import check_backend
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.errors import AuxgradError
 from auxgrad.execution import versions
+from auxgrad.execution.checkpoint import FILE, FOLDER, Resumption
 from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Result
 from auxgrad.problems.base import Problem
 from auxgrad.problems.data import Data
+from auxgrad.process import interruption
 from auxgrad.process.quiet import quiet_stderr
 from auxgrad.record import links
 from auxgrad.record.opening import open_store
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # Ten times as fast, where it was built.
+DIVERGED = "auxgrad.diverged"  # The tag with the first step whose loss was NaN or infinite.
 RESULT_FILE, CONFIG_FILE, TRACEBACK_FILE = "result.json", "config.yaml", "traceback.txt"
 
 
@@ -84,30 +86,32 @@ class Session:
         sizes = ", ".join(f"{size:,} {part}" for part, size in data.sizes.items())
         name = data.name or config.names.problem
         print(f"data      {name}: {sizes} {data.examples} (SHA-256 {data.fingerprint[:8]})")
-        with quiet_stderr():
+        with contextlib.nullcontext() if self._trainer else quiet_stderr():
             from auxgrad.execution.trainer import Trainer
 
             self._trainer = self._trainer or Trainer()
             self._trainer.prepare(config, data)
         print(f"network   {self._trainer.description}; {devices.describe()}")
         print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
-        try:
-            tags = {**versions.tags(), "data_fingerprint": data.fingerprint}
-            if (about := self._trainer.about_metrics) is not None:
-                tags[METRICS] = json.dumps(about)
-            identity = config.identity(data.fingerprint)
-            writer = store.start_run(identity, tags, _dataset(config, data), once)
-        except AlreadyFinished as found:
-            return Result.of_metrics(found.run.run_id, found.run.metrics)
-        try:
-            result = self._train(config, writer, folder, log_model)
-        except BaseException as error:
-            self._trainer = None
-            interruption = _interruption(error)
-            _end_unfinished(writer, "KILLED" if interruption else "FAILED", folder)
-            if interruption is None or interruption is error:
-                raise
-            raise interruption from error
+        tags = {**versions.tags(), "data_fingerprint": data.fingerprint, FOLDER: str(folder.absolute())}
+        if (about := self._trainer.about_metrics) is not None:
+            tags[METRICS] = json.dumps(about)
+        identity, resumption = config.identity(data.fingerprint), Resumption(tags, folder)
+        resumes = (lambda run: False) if config.force else resumption.takes
+        with interruption.in_order():
+            try:
+                writer = store.start_run(identity, tags, _dataset(config, data), once, resumes)
+            except AlreadyFinished as found:
+                return Result.of_metrics(found.run.run_id, found.run.metrics)
+            try:
+                result = self._train(config, writer, folder, log_model, resumption)
+            except BaseException as error:
+                self._trainer = None
+                cause = _interruption(error)
+                _end_unfinished(writer, "KILLED" if cause else "FAILED", folder)
+                if cause is None or cause is error:
+                    raise
+                raise cause from error
         store.show(result.test_metrics)
         _report(result, store)
         return result
@@ -122,26 +126,40 @@ class Session:
             self._data = config.problem, load_data(config.problem)
         return self._data[1]
 
-    def _train(self, config: Config, writer: RunWriter, folder: Path, log_model: bool) -> Result:
+    def _train(
+        self,
+        config: Config,
+        writer: RunWriter,
+        folder: Path,
+        log_model: bool,
+        resumption: Resumption,
+    ) -> Result:
         assert self._trainer is not None
         described = yaml.dump(config.to_dict(), Dumper=DUMPER, sort_keys=False)
         writer.text(described, CONFIG_FILE)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(described)
+        (folder / CONFIG_FILE).write_text(described, encoding="utf-8")
         has_tag = self._trainer.about_metrics is not None
         tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
-        result = replace(self._trainer.train(writer, tensorboard), folder=str(folder))
+        file, resumed = folder / FILE, resumption.checkpoint(writer.run_id)
+        if resumed is not None:
+            print(f"resuming  run {writer.run_id} after epoch {resumed.epoch}", flush=True)
+        trained = self._trainer.train(writer, file, resumed, tensorboard)
+        result = replace(trained, folder=str(folder))
         for name, value in result.metrics.items():
             writer.metric(name, value, result.steps)
         if not has_tag:
             writer.tag(METRICS, json.dumps(self._trainer.about_metrics))
+        if result.diverged:
+            writer.tag(DIVERGED, str(result.diverged))
         if log_model if config.tracking.log_model is None else config.tracking.log_model:
             with writer.artifact("model.keras") as path:
                 self._trainer.network.save(path)
         writer.flush()
         # Before the run counts as finished, so that a finished run has all its files.
-        (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2) + "\n")
+        (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
         writer.end("FINISHED")
+        file.unlink(missing_ok=True)
         return result
 
 
@@ -165,7 +183,8 @@ def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
     if status == "FAILED":
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / TRACEBACK_FILE).write_text(traceback.format_exc())
+            (folder / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+            (folder / FILE).unlink(missing_ok=True)
         with contextlib.suppress(Exception):
             writer.text(traceback.format_exc(), TRACEBACK_FILE)
     with contextlib.suppress(Exception):
@@ -173,6 +192,8 @@ def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
     with contextlib.suppress(Exception):
         writer.end(status)
         print(f"\nthe run is marked {status} in MLflow: run {writer.run_id}", file=sys.stderr)
+    if (folder / FILE).exists():
+        print("the same command goes on with it, from its checkpoint", file=sys.stderr)
 
 
 def _report(result: Result, store: Store) -> None:
@@ -183,8 +204,9 @@ def _report(result: Result, store: Store) -> None:
     )
     further = [f"{name} {value:.4f}" for name, value in result.test_metrics.items()]
     print(f"result    {', '.join([f'test loss {result.test_loss:.4f}', *further])}")
-    if not math.isfinite(result.test_loss):
-        print("          the training diverged; a lower lam or learning rate may help")
+    if result.diverged:
+        print(f"diverged  the training loss is NaN or infinite at step {result.diverged};")
+        print("          a lower lam or learning rate may help")
     command, page = links.ui_command(store), links.run_url(store, result.run_id)
     if command:
         print(f"see it    {command}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,13 @@ from auxgrad.config.code.loading import load
 from auxgrad.config.identity import target_of
 from auxgrad.config.schema import Config
 from auxgrad.errors import ConfigError
+from auxgrad.execution.checkpoint import Checkpoint
+from auxgrad.execution.checkpointing import Checkpoints
 from auxgrad.execution.curves import RecordCurves
 from auxgrad.execution.result import Result
 from auxgrad.problems.base import Training, options_of
 from auxgrad.problems.data import Data, is_stream
+from auxgrad.process import interruption
 from auxgrad.record.writing import RunWriter
 from auxgrad.training import devices
 from auxgrad.training.batches import TrainingBatches, in_order, streamed_in_order
@@ -91,12 +93,12 @@ class Trainer:
         self._take(data)
         self.steps_per_epoch = math.ceil(self.train_size / training.batch_size)
         # The first number that a seed gives: a problem that needs more takes those that follow.
-        order = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
+        self._order = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
         wanted = training.batch_size, training.reshuffle
         if self._batches is None or not self._batches.fits(*wanted):
             self._batches = TrainingBatches(data, *wanted)
-        self.batches = self._batches.restart(order)
-        self.model = self._model(config, order)
+        self.model = self._model(config, self._order)
+        self._stops = config.on_nan == "stop"
 
     def _take(self, data: Data) -> None:
         """Keep the batches for evaluation as long as the data is the same."""
@@ -146,27 +148,44 @@ class Trainer:
             gc.freeze()
             self._has_unfrozen = True
 
-    def train(self, writer: RunWriter, tensorboard: Path | None = None) -> Result:
-        """Train with early stopping, test the best epoch once and return the result."""
-        curves = RecordCurves(writer)
+    def train(
+        self,
+        writer: RunWriter,
+        checkpoint: Path,
+        resumed: Checkpoint | None = None,
+        tensorboard: Path | None = None,
+    ) -> Result:
+        """Train with early stopping, test the best epoch once and return the result.
+
+        Args:
+            writer: of the run.
+            checkpoint: where the state goes, between epochs.
+            resumed: the state to go on from.
+            tensorboard: a folder for summaries.
+        """
+        assert self._batches is not None
+        first, steps = (resumed.epoch, resumed.steps) if resumed else (0, 0)
+        curves = RecordCurves(writer, self._stops)
         stopping = keras.callbacks.EarlyStopping(
             "val_loss", patience=self.training.patience, restore_best_weights=True
         )
+        checkpoints = Checkpoints(checkpoint, stopping, curves, self.steps_per_epoch, resumed)
         callbacks = [curves, stopping]
         if tensorboard:
             callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
-        started = time.perf_counter()
-        history = self.model.fit(
-            self.batches,
-            steps_per_epoch=self.steps_per_epoch,
-            validation_data=self.validation,
-            epochs=self.training.epochs,
-            callbacks=callbacks,
-            shuffle=False,  # The data set shuffles itself.
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-        seconds = time.perf_counter() - started
-        val_losses = history.history["val_loss"]
+        with interruption.postponed():
+            self.model.fit(
+                self._batches.restart(self._order, steps),
+                steps_per_epoch=self.steps_per_epoch,
+                validation_data=self.validation,
+                initial_epoch=first,
+                epochs=first if resumed and resumed.is_last else self.training.epochs,
+                callbacks=[*callbacks, checkpoints],
+                shuffle=False,  # The data set shuffles itself.
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+        seconds, history = checkpoints.seconds, checkpoints.history
+        val_losses = history["val_loss"]
         best = min(range(len(val_losses)), key=lambda i: (math.isnan(val_losses[i]), val_losses[i]))
         tested = self.model.evaluate(self.test, verbose=0, return_dict=True)
         if self.about_metrics is None:
@@ -180,8 +199,9 @@ class Trainer:
             steps=curves.steps,
             seconds=seconds,
             examples_per_second=self.train_size * len(val_losses) / seconds,
+            diverged=curves.diverged,
             test_metrics=tested,
-            best_val_metrics={name: history.history[f"val_{name}"][best] for name in tested},
+            best_val_metrics={name: history[f"val_{name}"][best] for name in tested},
         )
 
 

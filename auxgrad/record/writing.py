@@ -7,7 +7,7 @@ import functools
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,19 @@ class RunWriter:
         if step <= self._last_steps.get(name, -1):
             return
         self._waiting.append(Metric(name, value, int(time.time() * 1000), step))
+
+    @property
+    def waiting(self) -> list[list[Any]]:
+        """The values that wait: name, value, timestamp and step of each."""
+        return [[each.key, each.value, each.timestamp, each.step] for each in self._waiting]
+
+    def resume(self, waiting: Iterable[Sequence[Any]]) -> None:
+        """Take over the values that another process has kept for this run."""
+        from mlflow.entities import Metric
+
+        for name, value, timestamp, step in waiting:
+            if step > self._last_steps.get(name, -1):
+                self._waiting.append(Metric(name, value, timestamp, step))
 
     def tag(self, name: str, value: str) -> None:
         """Keep a tag until the next `flush`."""

@@ -59,7 +59,7 @@ class Progress:
         self._slots = max(self._slots, len(self._running))
         self._running.discard(job)
         if isinstance(outcome, Failure):
-            if outcome.is_elsewhere:
+            if not outcome.counts and not final:
                 self.say(f"later     {name}: {outcome.error}")
             else:
                 self._failed += final

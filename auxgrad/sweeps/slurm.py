@@ -142,7 +142,11 @@ class SlurmExecutor(Executor):
 
 
 def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
-    """Execute the jobs of a SLURM task in a pool, and write what happens into a file."""
+    """Execute the jobs of a SLURM task in a pool, and write what happens into a file.
+
+    If SLURM ends the task, by preemption or at its time limit, that is no failure of its runs: they have
+    checkpoints, with which another task goes on.
+    """
     interruption.install()  # submitit would ignore scancel.
     with events_file.open("a", encoding="utf-8") as stream, interruption.in_order():
 
@@ -151,8 +155,15 @@ def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
 
-        for event in pool.run_all(jobs, slots(workers, jobs_per_gpu=workers)):
-            write([event.number, None if event.outcome is None else to_dict(event.outcome)])
+        running: set[int] = set()
+        try:
+            for event in pool.run_all(jobs, slots(workers, jobs_per_gpu=workers)):
+                running ^= {event.number}
+                write([event.number, None if event.outcome is None else to_dict(event.outcome)])
+        except (SystemExit, KeyboardInterrupt):
+            for number in sorted(running):
+                write([number, to_dict(Failure("its SLURM task was ended", was_interrupted=True))])
+            raise
         write(END)
 
 

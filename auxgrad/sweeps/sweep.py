@@ -27,6 +27,8 @@ from auxgrad.sweeps.worker import Job
 
 # How often to ask for a run that another process has begun.
 POLL_SECONDS = 2
+# How often a run may be interrupted: one that never reaches its first checkpoint would go on for ever.
+MOST_INTERRUPTIONS = 50
 
 
 def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
@@ -139,17 +141,19 @@ class _Rounds:
     retries: int
     fail_fast: bool
     attempts: dict[str, int] = field(default_factory=dict)
+    interruptions: dict[str, int] = field(default_factory=dict)
     final: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self) -> dict[str, Outcome]:
         """Return the final outcomes; with fail_fast those that are missing were not run."""
         left = list(self.jobs)
-        self.attempts = dict.fromkeys(left, 0)
+        self.attempts, self.interruptions = dict.fromkeys(left, 0), dict.fromkeys(left, 0)
         while left:
             outcomes = self._launch(left)
             self.store.mark_dead_runs()  # Of workers that died in this round.
             for key, outcome in outcomes.items():
                 self.attempts[key] += _has_failed(outcome)
+                self.interruptions[key] += _was_interrupted(outcome)
                 if self._is_final(key, outcome):
                     self.final[key] = outcome
             if self.fail_fast and any(map(_has_failed, self.final.values())):
@@ -181,8 +185,10 @@ class _Rounds:
     def _is_final(self, key: str, outcome: Outcome, attempts: int | None = None) -> bool:
         if isinstance(outcome, Result):
             return True
+        if outcome.was_interrupted:
+            return self.interruptions[key] > MOST_INTERRUPTIONS
         made = self.attempts[key] if attempts is None else attempts
-        return not outcome.is_elsewhere and (not outcome.retry or made > self.retries)
+        return outcome.counts and (not outcome.retry or made > self.retries)
 
     def _await_others(self, keys: Sequence[str]) -> None:
         """Wait until no other process is at work on any of these runs; take what they have finished."""
@@ -202,7 +208,11 @@ class _Rounds:
 
 
 def _has_failed(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and not outcome.is_elsewhere
+    return isinstance(outcome, Failure) and outcome.counts
+
+
+def _was_interrupted(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.was_interrupted
 
 
 def _is_elsewhere(outcome: Outcome | None) -> bool:

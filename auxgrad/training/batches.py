@@ -46,17 +46,18 @@ class TrainingBatches:
         """Return whether these are the batches of such a training."""
         return self._settings == (batch_size, reshuffle)
 
-    def restart(self, seed: int) -> tf.data.Dataset:
-        """Return the batches in the orders of a seed; those of an earlier seed end with it."""
+    def restart(self, seed: int, step: int = 0) -> tf.data.Dataset:
+        """Return the batches in the orders of a seed, from a step on; those of an earlier call end."""
         primary, *others = (
-            stream.restart(seed if i == 0 else _seed_of(seed, i))
+            stream.restart(seed if i == 0 else _seed_of(seed, i), step)
             for i, stream in enumerate(self._streams)
         )
         return zip_streams(primary, dict(zip(self._names, others, strict=True))) if others else primary
 
 
-def _seed_of(seed: int, stream: int) -> int:
-    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
+def _seed_of(seed: int, number: int) -> int:
+    """A seed for each number, of a stream or an epoch, made from one seed."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def in_order(x: Any, y: Any, batch_size: int) -> tf.data.Dataset:
@@ -98,18 +99,20 @@ class ShuffledBatches:
         elif reshuffle:
             self._dataset = tf.data.Dataset.counter().flat_map(self._epoch).with_options(_options())
 
-    def restart(self, seed: int) -> tf.data.Dataset:
-        """Return the batches (x, y) in the orders of a seed; those of an earlier seed end with it."""
-        self._order = self._orders(seed)
-        if self._dataset is not None:
-            return self._dataset
-        # No function in it, which TensorFlow would keep until the process ends.
-        return self._in_order(self._order(0)).repeat().with_options(_options())
+    def restart(self, seed: int, step: int = 0) -> tf.data.Dataset:
+        """Return the batches (x, y) in the orders of a seed, from a step on; those of before end."""
+        epoch, rest = divmod(step, self._steps)
+        self._order = self._orders(seed, epoch)
+        batches = self._dataset
+        if batches is None:
+            # No function in it, which TensorFlow would keep until the process ends.
+            batches = self._in_order(self._order(0)).repeat().with_options(_options())
+        return batches.skip(rest) if rest else batches
 
-    def _orders(self, seed: int) -> Callable[[int], np.ndarray]:
+    def _orders(self, seed: int, first: int = 0) -> Callable[[int], np.ndarray]:
         @functools.lru_cache(maxsize=1)
         def order(epoch: int) -> np.ndarray:
-            number = epoch if self.reshuffle else 0
+            number = first + epoch if self.reshuffle else 0
             return np.random.default_rng([seed, number]).permutation(self._examples.size)
 
         return order
@@ -160,11 +163,26 @@ class StreamedBatches:
     ) -> None:
         self.batch_size, self.reshuffle = batch_size, reshuffle
         self._examples, self._buffer = _of_size(examples, size), buffer
+        self._steps = math.ceil(size / batch_size)
+        self._seed = self._first = 0
+        self._dataset = tf.data.Dataset.counter().flat_map(self._epoch).prefetch(2)
 
-    def restart(self, seed: int) -> tf.data.Dataset:
-        """Return the batches (x, y) in the orders of a seed."""
-        shuffled = self._examples.shuffle(self._buffer, seed, self.reshuffle)
-        return shuffled.batch(self.batch_size).repeat().prefetch(2)
+    def restart(self, seed: int, step: int = 0) -> tf.data.Dataset:
+        """Return the batches (x, y) in the orders of a seed, from a step on."""
+        self._seed = seed
+        self._first, rest = divmod(step, self._steps)
+        return self._dataset.skip(rest) if rest else self._dataset
+
+    def _epoch(self, number: tf.Tensor) -> tf.data.Dataset:
+        def draw(number: np.ndarray) -> np.int64:
+            epoch = self._first + int(number) if self.reshuffle else 0
+            return np.int64(_seed_of(self._seed, epoch))
+
+        seed = tf.numpy_function(draw, [number], tf.int64, stateful=False)
+        seed.set_shape(())
+        tf.compat.v1.set_random_seed(1)  # Of this graph: with 0 TensorFlow takes no tensor as a seed.
+        shuffled = self._examples.shuffle(self._buffer, seed, reshuffle_each_iteration=False)
+        return shuffled.batch(self.batch_size)
 
 
 def streamed_in_order(examples: tf.data.Dataset, size: int, batch_size: int) -> tf.data.Dataset:

@@ -87,7 +87,6 @@ class AuxiliaryModel(keras.Model):
         self._metrics_of_losses = list(self._auxiliary_losses.trackers.values())  # Where Keras looks.
         self.overall = bool(overall) if self.mode.overall is None else self.mode.overall
         self.start = start
-        # Plain tf.Variables are not saved with the model's weights.
         self._lam = tf.Variable(0.0, trainable=False, name="lam")
         self.lam = lam
         self._share = tf.Variable(0.0, trainable=False, name="alpha")
@@ -124,7 +123,7 @@ class AuxiliaryModel(keras.Model):
 
     @property
     def seed(self) -> int:
-        """Of what a mode draws at each step."""
+        """Of what a mode draws."""
         return int(self._seed.numpy())
 
     @seed.setter
@@ -137,9 +136,7 @@ class AuxiliaryModel(keras.Model):
         return self._batch_losses.steps
 
     def batch_losses(self, since: int = 0) -> np.ndarray:
-        """Return the primary losses from step `since` on, counted from 0.
-
-        Raises ValueError for more than are kept, 1,024 or more."""
+        """Return the primary losses from step `since` on; ValueError for more than are kept (1,024)."""
         return self._batch_losses.since(since)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -175,7 +172,6 @@ class AuxiliaryModel(keras.Model):
 
     def compile(self, *args: Any, jit_compile: bool | str = "auto", **kwargs: Any) -> None:
         """As `keras.Model.compile`; `jit_compile=False` keeps XLA out of the censoring and update.
-
         All else is never compiled by XLA, which has no sparse products.
         """
         self._auxiliary_losses.check_compiled(kwargs.get("loss", args[1] if len(args) > 1 else None))
@@ -218,6 +214,12 @@ class AuxiliaryModel(keras.Model):
         assert self._update is not None
         self._update.accumulate_for(self.optimizer, self.trainable_variables)
 
+    def training_variables(self) -> list[Any]:
+        """Return all variables on whose values further training depends, made where they are missing."""
+        self._prepare_optimizer()
+        held = [*self.weights, *self.network.variables, *self.optimizer.variables]
+        return list({id(each): each for each in [*held, self._batch_losses.counter]}.values())
+
     def test_step(self, data: Any) -> dict[str, Any]:
         return self._logs(*self._forward(data, training=False))
 
@@ -225,7 +227,6 @@ class AuxiliaryModel(keras.Model):
         return self(split(data).primary[0], training=False)
 
     def _forward(self, data: Any, training: bool) -> tuple[Batches, Any, Any, dict[str, Any]]:
-        """The batches, the outputs for the primary one, its loss, and the auxiliary losses."""
         batches = split(data)
         x, y, sample_weight = batches.primary
         y_pred = self(x, training=training)
@@ -254,9 +255,8 @@ class AuxiliaryModel(keras.Model):
             network: gives the values of all variables.
             optimizer_state: a value for each of the optimizer's variables.
         """
-        for own, fresh in zip(self.network.variables, network.variables, strict=True):
-            own.assign(fresh)
-        for own, value in zip(self.optimizer.variables, optimizer_state, strict=True):
+        owned = [*self.network.variables, *self.optimizer.variables]
+        for own, value in zip(owned, [*network.variables, *optimizer_state], strict=True):
             own.assign(value)
         if self._update is not None:
             self._update.restart()

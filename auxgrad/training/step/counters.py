@@ -34,6 +34,11 @@ class BatchLosses:
         """Steps since the start or the last reset."""
         return int(self._steps.numpy())
 
+    @property
+    def counter(self) -> tf.Variable:
+        """The number of steps."""
+        return self._steps
+
     def append(self, loss: tf.Tensor) -> None:
         """Add the loss of a step."""
         position = tf.IndexedSlices(tf.cast(loss, tf.float32), self._steps % self.kept)

@@ -1,0 +1,126 @@
+"""Keras' side of checkpoints: when one is written, and how training goes on from it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from auxgrad.execution.checkpoint import Checkpoint, CheckpointError
+from auxgrad.execution.curves import RecordCurves
+from auxgrad.process import interruption
+
+EVERY_SECONDS = 15.0
+MOST_SHARE = 0.02  # Of the time of training, for writing checkpoints.
+# A run that is asked to end in the middle of an epoch finishes it if that takes no longer.
+FINISH_SECONDS = 10.0
+STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Writes checkpoints between epochs, and goes on from one; comes last among the callbacks.
+
+    At most one is written every 15 seconds, and so rarely that writing takes less than 2 % of the time.
+    A run that is asked to end writes one, after this epoch if that ends soon, and is interrupted.
+
+    Args:
+        file: the place of the checkpoints.
+        stopping, curves: the other callbacks that have a state.
+        steps_per_epoch: optimisation steps in an epoch.
+        resumed: the checkpoint to go on from.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        stopping: keras.callbacks.EarlyStopping,
+        curves: RecordCurves,
+        steps_per_epoch: int,
+        resumed: Checkpoint | None = None,
+    ) -> None:
+        super().__init__()
+        self._file, self._stopping, self._curves = file, stopping, curves
+        self._steps_per_epoch, self._resumed = steps_per_epoch, resumed
+        self.history: dict[str, list[float]] = {}
+        self._before = 0.0
+        self._pause = EVERY_SECONDS
+
+    @property
+    def seconds(self) -> float:
+        """The time of training, in all processes that have worked on the run."""
+        return self._before + time.perf_counter() - self._started
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        self._started = self._saved = time.perf_counter()
+        if self._resumed is not None:
+            self._restore(self._resumed)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._epoch_started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if interruption.is_requested():
+            done = (batch + 1) / self._steps_per_epoch
+            passed = time.perf_counter() - self._epoch_started
+            if passed * (1 / done - 1) > FINISH_SECONDS:
+                interruption.check()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        is_due = time.perf_counter() - self._saved > self._pause
+        if is_due or interruption.is_requested():
+            started = time.perf_counter()
+            self._checkpoint(epoch + 1).save(self._file)
+            self._saved = time.perf_counter()
+            self._pause = max(EVERY_SECONDS, (self._saved - started) / MOST_SHARE)
+            interruption.check()
+
+    def _checkpoint(self, epoch: int) -> Checkpoint:
+        state = np.random.get_state(legacy=False)
+        key = state["state"].pop("key")
+        is_last = self.model.stop_training or epoch == self.params["epochs"]
+        return Checkpoint(
+            epoch=epoch,
+            steps=self._curves.steps,
+            is_last=is_last,
+            seconds=self.seconds,
+            history=self.history,
+            stopping={name: getattr(self._stopping, name) for name in STOPPING},
+            waiting=self._curves.writer.waiting,
+            chance={"python": random.getstate(), "numpy": state},
+            variables=[np.asarray(each) for each in self.model.training_variables()],
+            best=self._stopping.best_weights or [],
+            key=key,
+        )
+
+    def _restore(self, state: Checkpoint) -> None:
+        variables = self.model.training_variables()
+        if [each.shape for each in variables] != [each.shape for each in state.variables]:
+            raise CheckpointError(f"{self._file}: is of another network")
+        for variable, value in zip(variables, state.variables, strict=True):
+            variable.assign(_of_type(value, variable))
+        for name, value in state.stopping.items():
+            setattr(self._stopping, name, value)
+        weights = self.model.weights
+        self._stopping.best_weights = [
+            _of_type(value, weight) for value, weight in zip(state.best, weights, strict=True)
+        ] or None
+        self.history = {name: list(values) for name, values in state.history.items()}
+        self._before = state.seconds
+        self._curves.resume(state.steps, state.waiting)
+        version, numbers, gauss = state.chance["python"]
+        random.setstate((version, tuple(numbers), gauss))
+        drawn = state.chance["numpy"]
+        np.random.set_state({**drawn, "state": {**drawn["state"], "key": state.key}})
+
+
+def _of_type(value: np.ndarray, variable: Any) -> np.ndarray:
+    """The value with the type of the variable: NumPy's files have no bfloat16."""
+    kind = np.asarray(variable).dtype
+    return value if value.dtype == kind else value.view(kind)

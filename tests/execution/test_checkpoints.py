@@ -1,0 +1,232 @@
+"""A run that was interrupted goes on from its checkpoint, and nobody can tell from its record."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from mlflow import MlflowClient
+
+import auxgrad
+from auxgrad.config import compose
+from auxgrad.config.identity import Names
+from auxgrad.execution import checkpointing
+from auxgrad.execution.checkpoint import FILE, Checkpoint, CheckpointError
+from auxgrad.execution.session import Session
+from auxgrad.problems import Data, Problem, Training
+from auxgrad.process import interruption
+
+TIMES = ("seconds", "examples_per_second")
+
+
+class Everything(Problem):
+    """All that has a state: dropout, accumulation, averages, streams, early stopping."""
+
+    streams: bool = False
+    learning_rate: float = 0.01
+
+    def load(self):
+        chance = np.random.default_rng(0)
+
+        def part(rows):
+            x = chance.normal(size=(rows, 3)).astype(np.float32)
+            return x, x[:, :1] + chance.normal(size=(rows, 1)).astype(np.float32)
+
+        if not self.streams:
+            return Data(train=part(30), validation=part(16), test=part(16))
+        train, own = (tf.data.Dataset.from_tensor_slices(part(rows)) for rows in (30, 44))
+        return Data(
+            train=train,
+            validation=part(16),
+            test=part(16),
+            auxiliary={"own": own},
+            sizes={"train": 30, "auxiliary own": 44},
+            fingerprint="0" * 64,
+            shuffle_buffer=8,
+        )
+
+    def build(self, data, seed):
+        layers = [keras.layers.Dense(4, "relu"), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+        accumulated = 4 if self.streams else None
+        own = {"own": auxgrad.AuxiliaryLoss(mean_square)}
+        return Training(
+            network=keras.Sequential([keras.Input((3,)), *layers]),
+            auxiliary=own if self.streams else auxgrad.WeightDecay(),
+            optimizer=keras.optimizers.Adam(self.learning_rate, gradient_accumulation_steps=accumulated),
+            loss="mse",
+            batch_size=8,
+            epochs=7,
+            patience=5,
+        )
+
+
+def mean_square(x, y, y_pred):
+    return tf.square(y_pred - y)
+
+
+@pytest.fixture
+def signals():
+    """The handlers of a command, for a process that runs tests."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interruption.install()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interruption._State.received = None
+
+
+def asked(monkeypatch, after, number=signal.SIGTERM):
+    """Let the next run be asked to end in the epoch after these many."""
+    begin = checkpointing.Checkpoints.on_epoch_begin
+
+    def ask(self, epoch, logs=None):
+        begin(self, epoch, logs)
+        if epoch == after:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(checkpointing.Checkpoints, "on_epoch_begin", ask)
+
+
+def go(folder, uri, *words, session=None, **options):
+    config = compose([*words, f"tracking.uri=sqlite:///{uri}.db"])
+    own = config.model_copy(update={"problem": Everything(**options), "names": Names("own")})
+    return (session or Session()).run(own, folder, log_model=False)
+
+
+def client_of(uri):
+    return MlflowClient(f"sqlite:///{Path.cwd()}/{uri}.db")
+
+
+def record_of(uri, result):
+    client = client_of(uri)
+    names = client.get_run(result.run_id).data.metrics
+    return {
+        name: [(each.step, each.value) for each in client.get_metric_history(result.run_id, name)]
+        for name in names
+        if name not in TIMES
+    }
+
+
+CASES = {
+    "dropout and an average": (["mode=Projection", "lam=0.1", "alpha=0.1"], {}),
+    "streams, accumulation, memory": (["mode=GradVac", "lam=0.5", "alpha=0.1"], {"streams": True}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_interrupted_and_gone_on_it_is_the_same_run(in_tmp, monkeypatch, signals, capsys, case):
+    words, options = CASES[case]
+    whole = go(in_tmp / "whole", "a", *words, **options)
+    with monkeypatch.context() as patch:
+        asked(patch, 3)
+        with pytest.raises(SystemExit, match="143"):
+            go(in_tmp / "first", "b", *words, **options)
+    interruption._State.received = None
+    assert (in_tmp / "first" / FILE).exists()
+    assert "the same command goes on with it" in capsys.readouterr().err
+    [found] = client_of("b").search_runs(["1"])
+    assert found.info.status == "KILLED"
+    result = go(in_tmp / "second", "b", *words, **options)
+    assert result.run_id == found.info.run_id
+    assert f"resuming  run {result.run_id} after epoch 4" in capsys.readouterr().out
+    assert record_of("b", result) == record_of("a", whole)
+    assert (result.test_loss, result.epochs) == (whole.test_loss, whole.epochs)
+    assert [run.info.status for run in client_of("b").search_runs(["1"])] == ["FINISHED"]
+    assert not list(in_tmp.rglob(f"{FILE}*"))
+
+
+def test_an_epoch_that_takes_long_is_not_waited_for(in_tmp, monkeypatch, signals):
+    """The last checkpoint counts, and what was recorded after it is not recorded twice."""
+    words = ["mode=SingleTask"]
+    whole = go(in_tmp / "whole", "a", *words)
+    monkeypatch.setattr(checkpointing, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "MOST_SHARE", 1e9)
+    monkeypatch.setattr(checkpointing, "FINISH_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        asked(patch, 2, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            go(in_tmp / "first", "b", *words)
+    interruption._State.received = None
+    checkpoint = Checkpoint.load(in_tmp / "first" / FILE)
+    assert (checkpoint.epoch, checkpoint.steps) == (2, 8)
+    assert record_of("b", go(in_tmp / "second", "b", *words)) == record_of("a", whole)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "of another version of a package"])
+def test_a_checkpoint_that_cannot_be_trusted_is_left_alone(in_tmp, monkeypatch, signals, capsys, damage):
+    with monkeypatch.context() as patch:
+        asked(patch, 1)
+        with pytest.raises(SystemExit):
+            go(in_tmp / "first", "b", "mode=SingleTask")
+    interruption._State.received = None
+    file, client = in_tmp / "first" / FILE, client_of("b")
+    [run] = client.search_runs(["1"])
+    content = bytearray(file.read_bytes())
+    if damage == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "altered":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        client.set_tag(run.info.run_id, "version.tensorflow", "1.15")
+    result = go(in_tmp / "second", "b", "mode=SingleTask")
+    assert result.run_id != run.info.run_id
+    assert client.get_run(run.info.run_id).info.status == "KILLED"
+    told = f"note      {file}: cannot be read" in capsys.readouterr().out
+    assert told == (damage != "of another version of a package")
+
+
+def test_a_checkpoint_is_written_in_one_piece(tmp_path, monkeypatch):
+    state = {"bit_generator": "MT19937", "state": {"pos": 0}, "has_gauss": 0, "gauss": 0.0}
+    fields = {"epoch": 1, "steps": 4, "is_last": False, "seconds": 1.0, "history": {"loss": [np.nan]}}
+    fields |= {"stopping": {"wait": 0}, "waiting": [["loss", 0.5, 1, 2]]}
+    fields |= {"chance": {"python": [3, [1, 2], None], "numpy": state}, "key": np.arange(4)}
+    first = Checkpoint(**fields, variables=[np.ones(3)], best=[])
+    first.save(tmp_path / FILE)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        Checkpoint(**{**fields, "epoch": 2}, variables=[np.zeros(3)], best=[]).save(tmp_path / FILE)
+    again = Checkpoint.load(tmp_path / FILE)
+    assert (again.epoch, again.waiting, list(again.variables[0])) == (
+        1,
+        [["loss", 0.5, 1, 2]],
+        [1, 1, 1],
+    )
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Checkpoint.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("policy", ["stop", "continue"])
+def test_a_loss_that_is_not_a_number(in_tmp, capsys, policy):
+    result = go(in_tmp / "out", "a", "mode=SingleTask", f"on_nan={policy}", learning_rate=1e30)
+    assert result.diverged == 2
+    assert (result.epochs, result.steps) == ((1, 4) if policy == "stop" else (6, 24))
+    assert "diverged  the training loss is NaN or infinite at step 2;" in capsys.readouterr().out
+    [run] = client_of("a").search_runs(["1"])
+    assert (run.info.status, run.data.tags["auxgrad.diverged"]) == ("FINISHED", "2")
+    assert ("on_nan=continue" in run.data.params["config"]) == (policy == "continue")
+
+
+def test_the_order_of_batches_from_any_step_on():
+    """As if the steps before had been made, for arrays and streams, with and without a rest."""
+    from auxgrad.training.batches import TrainingBatches
+
+    for streams in (False, True):
+        data = Everything(streams=streams).load()
+        for reshuffle in (True, False):
+            batches = TrainingBatches(data, 8, reshuffle)
+            whole = [tf.nest.flatten(batch)[0].numpy() for batch in batches.restart(5).take(20)]
+            assert not np.array_equal(whole[0], whole[4]) or not reshuffle
+            for step in (0, 3, 4, 13):
+                rest = batches.restart(5, step).take(20 - step)
+                for batch, expected in zip(rest, whole[step:], strict=True):
+                    np.testing.assert_array_equal(tf.nest.flatten(batch)[0].numpy(), expected)
