@@ -15,7 +15,7 @@ LEVELS = [
     for line in re.search(r"```text\n(.*?)```", CHART, re.S)[1].splitlines()
     if line.strip() != "|"
 ][::-1]
-COMMANDS = ("train", "report", "ui")
+COMMANDS = ("train", "report", "ui", "sync")
 LEVEL = {
     name: number
     for number, words in enumerate(LEVELS)

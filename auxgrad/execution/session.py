@@ -18,7 +18,7 @@ import auxgrad
 from auxgrad.config.backend import check_backend
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.errors import AuxgradError
-from auxgrad.execution import versions
+from auxgrad.execution import delivery, versions
 from auxgrad.execution.checkpoint import FILE, FOLDER, Resumption
 from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Result
@@ -30,7 +30,7 @@ from auxgrad.record import links
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import AlreadyFinished, Store
 from auxgrad.record.stored import METRICS
-from auxgrad.record.writing import Dataset, RunWriter
+from auxgrad.record.writing import Dataset, RunWriter, StoreAway
 from auxgrad.training import devices
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ LOG = logging.getLogger(__name__)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # Ten times as fast, where it was built.
 DIVERGED = "auxgrad.diverged"  # The tag with the first step whose loss was NaN or infinite.
 RESULT_FILE, CONFIG_FILE, TRACEBACK_FILE = "result.json", "config.yaml", "traceback.txt"
+MODEL_FILE = "model.keras"
 
 
 class Session:
@@ -104,7 +105,8 @@ class Session:
             except AlreadyFinished as found:
                 return Result.of_metrics(found.run.run_id, found.run.metrics)
             try:
-                result = self._train(config, writer, folder, log_model, resumption)
+                result = self._train(config, writer, folder, resumption)
+                is_recorded = self._record(config, writer, folder, log_model, result, store)
             except BaseException as error:
                 self._trainer = None
                 cause = _interruption(error)
@@ -112,7 +114,8 @@ class Session:
                 if cause is None or cause is error:
                     raise
                 raise cause from error
-        store.show(result.test_metrics)
+        if is_recorded:
+            store.show(result.test_metrics)
         _report(result, store)
         return result
 
@@ -126,14 +129,7 @@ class Session:
             self._data = config.problem, load_data(config.problem)
         return self._data[1]
 
-    def _train(
-        self,
-        config: Config,
-        writer: RunWriter,
-        folder: Path,
-        log_model: bool,
-        resumption: Resumption,
-    ) -> Result:
+    def _train(self, config: Config, writer: RunWriter, folder: Path, resumption: Resumption) -> Result:
         assert self._trainer is not None
         described = yaml.dump(config.to_dict(), Dumper=DUMPER, sort_keys=False)
         writer.text(described, CONFIG_FILE)
@@ -146,21 +142,43 @@ class Session:
             print(f"resuming  run {writer.run_id} after epoch {resumed.epoch}", flush=True)
         trained = self._trainer.train(writer, file, resumed, tensorboard)
         result = replace(trained, folder=str(folder))
-        for name, value in result.metrics.items():
-            writer.metric(name, value, result.steps)
         if not has_tag:
             writer.tag(METRICS, json.dumps(self._trainer.about_metrics))
+        return result
+
+    def _record(
+        self,
+        config: Config,
+        writer: RunWriter,
+        folder: Path,
+        log_model: bool,
+        result: Result,
+        store: Store,
+    ) -> bool:
+        """Send the result to the store; return whether it got there. Else it is kept in the folder."""
+        assert self._trainer is not None
+        keeps_model = log_model if config.tracking.log_model is None else config.tracking.log_model
+        network = self._trainer.network
+        for name, value in result.metrics.items():
+            writer.metric(name, value, result.steps)
         if result.diverged:
             writer.tag(DIVERGED, str(result.diverged))
-        if log_model if config.tracking.log_model is None else config.tracking.log_model:
-            with writer.artifact("model.keras") as path:
-                self._trainer.network.save(path)
-        writer.flush()
         # Before the run counts as finished, so that a finished run has all its files.
         (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
-        writer.end("FINISHED")
-        file.unlink(missing_ok=True)
-        return result
+        try:
+            writer.flush()
+            if keeps_model:
+                with writer.artifact(MODEL_FILE) as path:
+                    network.save(path)
+            writer.end("FINISHED")
+        except StoreAway as error:
+            if keeps_model:
+                network.save(folder / MODEL_FILE)
+            kept = delivery.keep(folder, store, writer, [MODEL_FILE] if keeps_model else [])
+            print(f"unsent    {error}")
+            print(f"          its record is in {kept}; `python -m auxgrad.sync` delivers it")
+        (folder / FILE).unlink(missing_ok=True)
+        return not (folder / delivery.FILE).exists()
 
 
 def _interruption(error: BaseException) -> BaseException | None:
@@ -188,9 +206,9 @@ def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
         with contextlib.suppress(Exception):
             writer.text(traceback.format_exc(), TRACEBACK_FILE)
     with contextlib.suppress(Exception):
-        writer.flush()
+        writer.flush(patience=0)
     with contextlib.suppress(Exception):
-        writer.end(status)
+        writer.end(status, patience=0)
         print(f"\nthe run is marked {status} in MLflow: run {writer.run_id}", file=sys.stderr)
     if (folder / FILE).exists():
         print("the same command goes on with it, from its checkpoint", file=sys.stderr)

@@ -16,7 +16,13 @@ from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import TrackingError
 from auxgrad.record import view
 from auxgrad.record.database import create_database, sqlite_file
-from auxgrad.record.environment import RETRIES, TIMEOUT, TRACKING_URI, quieten
+from auxgrad.record.environment import (
+    CONTACT_SECONDS,
+    TRACKING_URI,
+    few_retries,
+    quieten,
+    tell_of_outages,
+)
 from auxgrad.record.store import REPORTS, SETTINGS, Store
 
 if TYPE_CHECKING:
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
-CONTACT_SECONDS = 10
 
 
 def store_uri(config: TrackingConfig) -> str:
@@ -82,9 +87,10 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    tell_of_outages()
     derived = experiment.endswith((SETTINGS, REPORTS))
     try:
-        with _few_retries():
+        with few_retries():
             if (file := sqlite_file(uri)) and not file.stat().st_size:
                 create_database(file, _artifacts(uri))
             client = MlflowClient(uri)
@@ -148,15 +154,3 @@ def _contact(name: str, uri: str) -> None:
             f"{name}={uri}: no tracking server can be reached there ({error}); "
             "start it, or leave the key out to use mlflow.db in the working directory"
         ) from None
-
-
-@contextlib.contextmanager
-def _few_retries() -> Iterator[None]:
-    limits = {RETRIES: "1", TIMEOUT: str(CONTACT_SECONDS)}
-    limits = {name: value for name, value in limits.items() if name not in os.environ}
-    os.environ.update(limits)
-    try:
-        yield
-    finally:
-        for name in limits:
-            del os.environ[name]

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from auxgrad.errors import TrackingError
 from auxgrad.process.liveness import HEARTBEAT, HEARTBEAT_SECONDS, heartbeat
+from auxgrad.record.environment import few_retries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 BATCH = 1000  # Most metrics and tags that one call of the MLflow API takes.
+PATIENCE_SECONDS = 120  # How long a store may be away at the end of a run.
+LONGEST_PAUSE = 30.0
 METRIC_SECONDS = 5  # Longest that metrics wait while a run goes on: each writing takes 10 ms.
 
 
@@ -34,6 +39,10 @@ class Dataset:
     profile: str
 
 
+class StoreAway(TrackingError):
+    """A store that does not answer for minutes."""
+
+
 class RunWriter:
     """One run; metrics and tags wait in memory until `flush`, or `flush_now_and_then`."""
 
@@ -44,7 +53,8 @@ class RunWriter:
         self._waiting: list[Any] = []
         self._tags: list[Any] = []
         self._last_steps: dict[str, int] = {}
-        self._flushed = time.monotonic()
+        self._next = time.monotonic() + METRIC_SECONDS
+        self._pause = 0.0  # Before the store is asked again; 0 while it answers.
         self._is_over = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -99,6 +109,11 @@ class RunWriter:
         """The values that wait: name, value, timestamp and step of each."""
         return [[each.key, each.value, each.timestamp, each.step] for each in self._waiting]
 
+    @property
+    def waiting_tags(self) -> dict[str, str]:
+        """The tags that wait."""
+        return {each.key: each.value for each in self._tags}
+
     def resume(self, waiting: Iterable[Sequence[Any]]) -> None:
         """Take over the values that another process has kept for this run."""
         from mlflow.entities import Metric
@@ -114,18 +129,53 @@ class RunWriter:
         self._tags.append(RunTag(name, value))
 
     def flush_now_and_then(self) -> None:
-        """Write what waits if the last writing was seconds ago."""
-        if time.monotonic() - self._flushed > METRIC_SECONDS:
-            self.flush()
+        """Write what waits if the last writing was seconds ago; a store that is away can wait."""
+        if time.monotonic() > self._next:
+            try:
+                with few_retries():
+                    self._write()
+            except Exception as error:
+                self._put_off(error)
 
-    def flush(self) -> None:
-        """Write the metrics and tags that wait."""
-        self._flushed = time.monotonic()
+    def flush(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Write the metrics and tags that wait. Raises StoreAway if the store is away for longer."""
+        self._patiently(self._write, patience)
+
+    def _write(self) -> None:
         while self._waiting or self._tags:
             size = BATCH - len(self._tags)
             self.client.log_batch(self.run_id, metrics=self._waiting[:size], tags=self._tags)
             del self._waiting[:size]
             self._tags = []
+        self._next = time.monotonic() + METRIC_SECONDS
+        if self._pause:
+            self._pause = 0.0
+            print("tracking  the store answers again", file=sys.stderr, flush=True)
+
+    def _patiently(self, call: Callable[[], None], patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                with few_retries():
+                    return call()
+            except Exception as error:
+                self._put_off(error)
+                if time.monotonic() >= deadline:
+                    raise StoreAway(f"run {self.run_id}: the store is away ({_reason(error)})") from None
+                time.sleep(self._pause)
+
+    def _put_off(self, error: Exception) -> None:
+        """Wait longer each time; raises an error that waiting does not mend."""
+        if not _is_outage(error):
+            raise error
+        if not self._pause:
+            print(
+                f"tracking  the store does not answer ({_reason(error)}); the record waits",
+                file=sys.stderr,
+                flush=True,
+            )
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause or 1.0)
+        self._next = time.monotonic() + self._pause
 
     def text(self, content: str, file: str) -> None:
         """Store a text artifact."""
@@ -149,10 +199,23 @@ class RunWriter:
         """Store all files of a folder as artifacts."""
         self.client.log_artifacts(self.run_id, str(path))
 
-    def end(self, status: str) -> None:
+    def end(self, status: str, patience: float = PATIENCE_SECONDS) -> None:
         """Close the run with status FINISHED, FAILED or KILLED; metrics must be flushed before."""
         self._is_over.set()
-        self.client.set_terminated(self.run_id, status)
+        self._patiently(lambda: self.client.set_terminated(self.run_id, status), patience)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the same call may succeed later: no server, a locked database, a full disk."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+    return isinstance(error, OSError)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 @functools.cache

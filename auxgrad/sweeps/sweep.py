@@ -12,6 +12,7 @@ import auxgrad
 from auxgrad.config.identity import Identity
 from auxgrad.config.schema import Config
 from auxgrad.errors import ConfigError, SweepFailed
+from auxgrad.execution import delivery
 from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Failure, Outcome, Result
 from auxgrad.process import interruption
@@ -52,6 +53,9 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     identities = _identities(plan.configs)
     distinct = {identity.key: config for config, identity in identities.items()}
     store = open_store(first.tracking)
+    if not first.dry_run:
+        for file in delivery.find([folder / file_name(first.tracking.experiment)]):
+            print(f"sync      {delivery.deliver(file, store)}")
     dead = store.mark_dead_runs()
     finished = set() if first.force else store.finished_keys() & distinct.keys()
     todo = {key: config for key, config in distinct.items() if key not in finished}

@@ -1,0 +1,140 @@
+"""A store that is away: the run goes on, its record waits, and arrives once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from auxgrad.config import compose
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.errors import TrackingError
+from auxgrad.execution import delivery
+from auxgrad.execution.session import Session
+from auxgrad.record import writing
+from auxgrad.record.opening import open_store
+from auxgrad.record.writing import StoreAway
+
+TINY = ("problem=toy", "mode=SingleTask", "problem.epochs=3")
+
+
+@pytest.fixture
+def place(in_tmp):
+    """A folder for the store, which can be taken away."""
+    folder = in_tmp / "store"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def tracking(place):
+    return TrackingConfig(uri=f"sqlite:///{place}/mlflow.db", experiment="e")
+
+
+def words(tracking):
+    return [f"tracking.uri={tracking.uri}", f"tracking.experiment={tracking.experiment}"]
+
+
+@pytest.fixture
+def away(place, monkeypatch):
+    """Takes the store away after the first epoch of the next run, for good or until its last one."""
+
+    def go(until=None):
+        from auxgrad.execution.curves import RecordCurves
+
+        end = RecordCurves.on_epoch_end
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                place.rename(place.with_name("away"))
+            if epoch == until:
+                place.with_name("away").rename(place)
+            self.writer._next = 0.0
+            end(self, epoch, logs)
+
+        monkeypatch.setattr(RecordCurves, "on_epoch_end", on_epoch_end)
+        return place.with_name("away")
+
+    return go
+
+
+def test_a_store_that_is_away_for_a_while(in_tmp, tracking, away, capfd):
+    away(until=2)
+    result = Session().run(compose([*TINY, *words(tracking)]), in_tmp / "out", log_model=False)
+    [run] = open_store(tracking).runs()
+    assert (run.run_id, run.status) == (result.run_id, "FINISHED")
+    told = capfd.readouterr().err
+    assert told.count("tracking  the store does not answer") == 1
+    assert "tracking  the store answers again" in told
+    curve = open_store(tracking).client.get_metric_history(run.run_id, "train_loss")
+    assert [each.step for each in curve] == list(range(1, result.steps + 1))
+
+
+def test_a_store_that_stays_away(in_tmp, place, tracking, away, monkeypatch, capfd):
+    """The run is finished, and its record is delivered once, however often it is tried."""
+    for method in (writing.RunWriter.flush, writing.RunWriter.end):
+        monkeypatch.setattr(method, "__defaults__", (0,))
+    elsewhere = away()
+    result = Session().run(compose([*TINY, *words(tracking)]), in_tmp / "out", log_model=True)
+    file = in_tmp / "out" / delivery.FILE
+    out = capfd.readouterr().out
+    assert f"its record is in {file}; `python -m auxgrad.sync` delivers it" in out
+    assert json.loads((in_tmp / "out" / "result.json").read_text())["test_loss"] == result.test_loss
+    elsewhere.rename(place)
+    [run] = open_store(tracking).runs()
+    assert run.status == "RUNNING"
+    kept = file.read_text()
+    command = [sys.executable, "-m", "auxgrad.sync", "--folder", "out", words(tracking)[0]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == f"sync      run {run.run_id} delivered\n", done.stderr
+    assert not file.exists()
+    store = open_store(tracking)
+    [run] = store.runs()
+    assert (run.status, run.metrics["test_loss"]) == ("FINISHED", result.test_loss)
+    curve = store.client.get_metric_history(run.run_id, "train_loss")
+    assert [each.step for each in curve] == list(range(1, result.steps + 1))
+    assert [each.path for each in store.client.list_artifacts(run.run_id)] == [
+        "config.yaml",
+        "model.keras",
+    ]
+    file.write_text(kept)
+    assert delivery.deliver(file, store) == f"run {run.run_id} was delivered before"
+
+
+def test_a_run_that_was_made_again_meanwhile(in_tmp, tracking, capsys):
+    config = compose([*TINY, *words(tracking)])
+    result = Session().run(config, in_tmp / "out", log_model=False)
+    store = open_store(tracking)
+    [run] = store.runs()
+    lost = store.client.create_run(store.experiment_id, tags=dict(run.tags))
+    content = {"format": 1, "experiment": "e", "run_id": lost.info.run_id}
+    file = in_tmp / delivery.FILE
+    file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": []}))
+    assert f"made again meanwhile, as run {result.run_id}" in delivery.deliver(file, store)
+    assert [each.run_id for each in store.runs("FINISHED")] == [result.run_id]
+
+
+def test_what_cannot_be_delivered(in_tmp, tracking):
+    store, file = open_store(tracking), in_tmp / delivery.FILE
+    for content, line in [
+        ('{"format": 1', "cannot be read"),
+        ('{"format": 2}', "format 2, not 1"),
+        ('{"format": 1, "experiment": "e", "run_id": "x"}', "run x is not in e"),
+    ]:
+        file.write_text(content)
+        with pytest.raises(TrackingError, match=line):
+            delivery.deliver(file, store)
+        assert file.exists()
+
+
+def test_an_error_that_waiting_does_not_mend(tracking):
+    store = open_store(tracking)
+    run = store.client.create_run(store.experiment_id)
+    writer = writing.RunWriter(store.client, run)
+    writer.metric("a" * 1000, 1.0, 1)
+    with pytest.raises(Exception, match="exceeds") as caught:
+        writer.flush()
+    assert not isinstance(caught.value, StoreAway)
+    writer.end("FAILED")
