@@ -49,7 +49,7 @@ class Job:
     def config(self) -> Config:
         """Return the config. Raises ConfigError if a module of the user's cannot be imported here."""
         try:
-            with quiet_stderr():
+            with contextlib.nullcontext() if "tensorflow" in sys.modules else quiet_stderr():
                 config: Config = pickle.loads(self.packed)
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"problem: cannot be imported in {Path.cwd()} ({error})") from None
