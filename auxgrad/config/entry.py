@@ -17,7 +17,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from auxgrad.config.backend import check_backend
+from auxgrad.config.addresses import store_address
+from auxgrad.config.code.backend import check_backend
 from auxgrad.config.code.tracebacks import users_traceback
 from auxgrad.config.composing import (
     USER_PATHS,
@@ -100,7 +101,7 @@ def _check_words(words: Sequence[str]) -> None:
 
 def check_run(composed: DictConfig) -> None:
     """Raise ConfigError unless the composed config is one run that can be started."""
-    check_backend()
+    _check_process()
     sweeper = composed.hydra.sweeper
     if sweeper.get("params") or sweeper.get("grids"):
         name = composed.hydra.runtime.choices.get("experiment")
@@ -114,7 +115,7 @@ def check_run(composed: DictConfig) -> None:
 
 def check_sweep(composed: DictConfig) -> None:
     """Raise ConfigError for a value on the command line of a sweep that no run can have."""
-    check_backend()
+    _check_process()
     _check_folder(composed)
     is_grid = composed.hydra.sweeper._target_.endswith(".GridSweeper")
     for key in ("dry_run", "fail_fast"):
@@ -125,6 +126,12 @@ def check_sweep(composed: DictConfig) -> None:
             texts = [text.strip("'") for text in override.sweep_string_iterator()]
             # A name may be that of a user's own file.
             check_values(key, (text for text in texts if not isinstance(parse_scalar(text), str)))
+
+
+def _check_process() -> None:
+    """What the environment says: Keras' backend, and the store if it is named there."""
+    check_backend()
+    store_address(None)
 
 
 def _check_folder(composed: DictConfig) -> None:

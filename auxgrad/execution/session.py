@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 import auxgrad
-from auxgrad.config.backend import check_backend
+from auxgrad.config.code.backend import check_backend
 from auxgrad.config.code.quiet import quiet_stderr
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.errors import AuxgradError

@@ -17,9 +17,9 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auxgrad.config.addresses import sqlite_file
 from auxgrad.record.stored import IDENTITY, RUN_KEY, StoredRun
 
 if TYPE_CHECKING:
@@ -129,11 +129,6 @@ class Database:
 
         wanted = [SqlRun.experiment_id == int(self.experiment_id), SqlRun.lifecycle_stage == "active"]
         return wanted if status is None else [*wanted, SqlRun.status == status]
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file that a URI of SQLite names; None for other stores."""
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
 def _has_identity() -> ColumnElement[bool]:

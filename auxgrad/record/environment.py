@@ -11,7 +11,6 @@ _SWITCHES = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Of its GenAI part: processes that nobody needs.
 }
 RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
-TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 
 def quieten(environment: MutableMapping[str, str]) -> None:

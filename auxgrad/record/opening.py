@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from auxgrad.config.addresses import sqlite_file, store_address
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import TrackingError
 from auxgrad.record import view
-from auxgrad.record.database import sqlite_file
-from auxgrad.record.environment import RETRIES, TIMEOUT, TRACKING_URI, quieten
+from auxgrad.record.environment import RETRIES, TIMEOUT, quieten
 from auxgrad.record.store import REPORTS, SETTINGS, Store
 
 if TYPE_CHECKING:
@@ -24,30 +24,21 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 CONTACT_SECONDS = 10
 
 
 def store_uri(config: TrackingConfig) -> str:
     """Return MLFLOW_TRACKING_URI, else `tracking.uri`, else mlflow.db in the working directory."""
-    uri = os.environ.get(TRACKING_URI) or config.uri or "sqlite:///mlflow.db"
-    file = sqlite_file(uri)
-    return f"sqlite:///{file}" if file else uri
+    return store_address(config.uri)[1]
 
 
 def open_store(config: TrackingConfig, create: bool = True) -> Store:
     """Return the experiment in its store, both created when missing, safely from many processes at once.
 
-    Raises TrackingError, in seconds, if the store cannot be reached, written to or used, or if there is
-    none and `create` is false.
+    Raises ConfigError for an address that no store has, and TrackingError, in seconds, if the store
+    cannot be reached, written to or used, or if there is none and `create` is false.
     """
-    uri = store_uri(config)
-    name = TRACKING_URI if os.environ.get(TRACKING_URI) else "tracking.uri"
-    scheme = urlsplit(uri).scheme.partition("+")[0]
-    if scheme not in SCHEMES:
-        raise TrackingError(
-            f"{name}={uri}: must begin with one of {', '.join(f'{known}:' for known in SCHEMES)}"
-        )
+    name, uri = store_address(config.uri)
     file = sqlite_file(uri)
     if not create and file and not file.exists():
         raise TrackingError(f"{name}={uri}: there is no such store; a run of auxgrad.train creates it")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from auxgrad.config.addresses import sqlite_file
 from auxgrad.config.identity import Identity
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
 from auxgrad.record import view
-from auxgrad.record.database import Database, sqlite_file
+from auxgrad.record.database import Database
 from auxgrad.record.liveness import is_alive, process_tags
 from auxgrad.record.remote import Server
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY, StoredRun

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from auxgrad.config.addresses import TRACKING_URI
 from auxgrad.errors import TrackingError
-from auxgrad.record.environment import TRACKING_URI, quieten
+from auxgrad.record.environment import quieten
 
 HOST, PORT = "127.0.0.1", 5000
 START_SECONDS = 120

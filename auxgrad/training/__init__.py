@@ -1,6 +1,6 @@
 """The Keras side: the model, auxiliaries, batches, devices. Knows nothing of runs and records."""
 
-from auxgrad.config.backend import check_backend
+from auxgrad.config.code.backend import check_backend
 from auxgrad.errors import ConfigError
 
 try:

@@ -165,6 +165,7 @@ def test_divergence_is_told(in_tmp, small, capsys):
         (["mode=Projektion"], "auxgrad: mode=Projektion: must be one of ... did you mean Projection?"),
         (["sed=3"], "auxgrad: sed=3: unknown key; ... did you mean seed?"),
         (["lam=1,2"], "auxgrad: lam=1,2: several values; add --multirun"),
+        (["tracking.uri='sqlite://'"], "auxgrad: tracking.uri=sqlite://: must be sqlite:///FILE, a"),
         (["data=aclimdb", "data.path=/nowhere"], "auxgrad: data.path=/nowhere: no such file or folder"),
         (
             ["hydra.run.dir=/sys/auxgrad"],
