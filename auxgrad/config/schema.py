@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, InstanceOf, model_validator
 
-from auxgrad.config.addresses import check_address
+from auxgrad.config.addresses import check_address, check_password
 from auxgrad.config.code.loading import load, load_function
 from auxgrad.config.code.source import PACKAGE, version_of
 from auxgrad.config.groups import preset
@@ -30,6 +30,7 @@ def _loadable(key: str) -> Callable[[str], str]:
 
 def _address(uri: str | None) -> str | None:
     if uri is not None:
+        check_password("tracking.uri", uri)
         check_address("tracking.uri", uri)
     return uri
 

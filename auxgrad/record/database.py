@@ -16,7 +16,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from auxgrad.config.addresses import sqlite_file
@@ -33,7 +33,7 @@ MOST_VARIABLES = 10_000  # In one query; SQLite takes 32,766.
 class Database:
     """The runs of an experiment that are not in MLflow's trash."""
 
-    uri: str
+    uri: str = field(repr=False)
     experiment_id: str
 
     def runs(self, status: str | None = None, key: str | None = None) -> list[StoredRun]:

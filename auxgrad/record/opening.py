@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from auxgrad.config.addresses import sqlite_file, store_address
+from auxgrad.config.addresses import hide_password, sqlite_file, store_address
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import TrackingError
 from auxgrad.record import view
@@ -38,14 +38,17 @@ def open_store(config: TrackingConfig, create: bool = True) -> Store:
     Raises ConfigError for an address that no store has, and TrackingError, in seconds, if the store
     cannot be reached, written to or used, or if there is none and `create` is false.
     """
-    name, uri = store_address(config.uri)
+    return _open_at(*store_address(config.uri), config.experiment, create)
+
+
+def _open_at(name: str, uri: str, experiment: str, create: bool) -> Store:
     file = sqlite_file(uri)
     if not create and file and not file.exists():
         raise TrackingError(f"{name}={uri}: there is no such store; a run of auxgrad.train creates it")
     with _claimed(name, uri, file) if file else contextlib.nullcontext():
         if file is None:
             _contact(name, uri)
-        return _open(name, uri, config.experiment, create)
+        return _open(name, uri, experiment, create)
 
 
 @contextlib.contextmanager
@@ -65,7 +68,7 @@ def open_sibling(store: Store, suffix: str, create: bool = True) -> Store:
 
     Raises TrackingError if it is missing and `create` is false.
     """
-    return open_store(TrackingConfig(uri=store.uri, experiment=store.name + suffix), create)
+    return _open_at("tracking.uri", store.uri, store.name + suffix, create)
 
 
 def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
@@ -88,7 +91,7 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
     except TrackingError:
         raise
     except Exception as error:  # Of MLflow, SQLAlchemy or the database's driver.
-        reason = " ".join(str(error).split())[:300]
+        reason = hide_password(" ".join(str(error).split()), uri)[:300]
         raise TrackingError(f"{name}={uri}: cannot be used ({reason})") from None
     if found.lifecycle_stage == "deleted":
         raise TrackingError(

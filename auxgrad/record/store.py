@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from auxgrad.config.addresses import sqlite_file
 from auxgrad.config.identity import Identity
-from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
+from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError, without_passwords
 from auxgrad.record import view
 from auxgrad.record.database import Database
 from auxgrad.record.liveness import is_alive, process_tags
@@ -44,10 +44,15 @@ class Store:
     """An experiment in a reachable MLflow store. `open_store` makes it."""
 
     client: MlflowClient
-    uri: str
+    uri: str = field(repr=False)
     experiment_id: str
     name: str
     _shown: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    @property
+    def address(self) -> str:
+        """The URI for people, without a password."""
+        return without_passwords(self.uri)
 
     @property
     def has_server(self) -> bool:

@@ -59,7 +59,7 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
         print(f"          {dead} run{'s' * (dead > 1)} of dead processes marked KILLED")
     if outdated := store.count_outdated():
         print(f"          {outdated} run{'s' * (outdated > 1)} of auxgrad 0.1.0 left out")
-    print(f"tracking  {store.uri}, experiment {first.tracking.experiment}")
+    print(links.description(store))
     if first.dry_run:
         print("dry run   nothing was started", flush=True)
         return []
