@@ -160,7 +160,6 @@ def make(request: Request) -> Path:
         print(f"auxgrad {auxgrad.__version__}: report on experiment {name}")
         print(f"tracking  {store.address}", flush=True)
         with _busy("reading the runs"):
-            store.mark_dead_runs()
             stored = store.runs()
         if not stored:
             raise ReportError(f"tracking.experiment={name}: has no runs in {store.address}")
