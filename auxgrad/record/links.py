@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from urllib.parse import urlsplit
 
-from auxgrad.config.addresses import has_password
+from auxgrad.config.addresses import has_password, sqlite_file
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.record import view
+from auxgrad.record.folders import network_file_system
 from auxgrad.record.store import Store
 
 DEFAULT_EXPERIMENT = TrackingConfig().experiment
@@ -15,8 +16,13 @@ DEFAULT_BASE = "http://127.0.0.1:5000"  # Where `python -m auxgrad.ui` serves if
 
 
 def description(store: Store) -> str:
-    """Return the line that tells where runs are recorded."""
-    return f"tracking  {store.address}, experiment {store.name}"
+    """Return the line that tells where runs are recorded, and one if not every machine should do so."""
+    line = f"tracking  {store.address}, experiment {store.name}"
+    file = sqlite_file(store.uri)
+    kind = network_file_system(file) if file else None
+    if file is None or kind is None:
+        return line
+    return f"{line}\nnote      {file.name} lies on {kind}: only processes of one machine may use it"
 
 
 def command(store: Store, name: str) -> str:

@@ -43,6 +43,8 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     for key in ("tracking", "force", "retries", "fail_fast", "dry_run"):
         if any(getattr(config, key) != getattr(first, key) for config in plan.configs):
             raise ConfigError(f"{key}: must be the same for all runs of a sweep")
+    if not first.dry_run:
+        executor.check_store(first.tracking)
     over = " × ".join(plan.axes) or "a single run"
     print(f"auxgrad {auxgrad.__version__}: sweep over {over}", flush=True)
     identities = _identities(plan.configs)
