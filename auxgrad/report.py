@@ -159,12 +159,11 @@ def make(request: Request) -> Path:
         store = open_store(request.tracking, create=False)
         source = name = store.name
         print(f"auxgrad {auxgrad.__version__}: report on experiment {name}")
-        print(f"tracking  {store.uri}", flush=True)
+        print(f"tracking  {store.address}", flush=True)
         with _busy("reading the runs"):
-            store.mark_dead_runs()
             stored = store.runs()
         if not stored:
-            raise ReportError(f"tracking.experiment={name}: has no runs in {store.uri}")
+            raise ReportError(f"tracking.experiment={name}: has no runs in {store.address}")
         check_name(metric.name, {name for run in stored for name in run.metrics})
         found = from_store(stored, request.filters, metric)
     if all(run.diverged for run in found.finished):

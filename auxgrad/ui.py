@@ -61,7 +61,7 @@ def _check_port(port: int | None) -> None:
 
 def _serve(store: Store, port: int | None, is_to_be_opened: bool) -> None:
     store.analyze()
-    print(f"starting  the MLflow UI on {store.uri}", flush=True)
+    print(f"starting  the MLflow UI on {store.address}", flush=True)
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
     with interruption.in_order(), server(store.uri, port) as (process, address):
         try:

@@ -17,7 +17,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, auxgrad_ui
+from conftest import REPOSITORY, auxgrad_ui, mlflow_ui
 
 README = (REPOSITORY / "README.md").read_text()
 QUICK_START, REST = README.split("## Runs", 1)
@@ -127,7 +127,14 @@ def test_a_problem_takes_forty_lines():
 
 @pytest.mark.slurm
 def test_slurm_command(tmp_path, corpus, cache):
-    check_training(CLUSTER[0], tmp_path, corpus, cache)
+    """With a server on this machine, which is the only node."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with mlflow_ui(["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"], folder) as url:
+        command = CLUSTER[0].replace("http://login:5000", url)
+        assert url in command
+        check_training(command, tmp_path, corpus, cache)
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 @pytest.mark.ray

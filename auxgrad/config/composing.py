@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from auxgrad.config.addresses import check_passwords
 from auxgrad.config.groups import conf_dir
 from auxgrad.config.instances import TARGET, make_problem
 from auxgrad.config.messages import explain_hydra, explain_validation, unknown_key
@@ -101,6 +102,7 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
         ConfigError: for an unknown key, an unknown option or a value out of range.
     """
     words = list(overrides)
+    check_passwords(words)
     if config_dir is not None:
         words.append(f"{SEARCHPATH}=[{quote(f'file://{Path(config_dir).absolute()}')}]")
     try:
@@ -226,6 +228,7 @@ def split_words(words: Sequence[str]) -> tuple[TrackingConfig, dict[str, list[st
 
     Raises ConfigError for a word that is not key=value, and an unknown key in tracking.
     """
+    check_passwords(words)
     own = [word for word in words if word.startswith("tracking.")]
     try:
         values = parse_values([word for word in words if word not in own])

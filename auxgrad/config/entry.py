@@ -8,14 +8,17 @@ import io
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from auxgrad.config.backend import check_backend
+from auxgrad.config.addresses import check_password, check_passwords, store_address
+from auxgrad.config.code.backend import check_backend
 from auxgrad.config.code.tracebacks import users_traceback
 from auxgrad.config.composing import (
     USER_PATHS,
@@ -30,15 +33,16 @@ from auxgrad.config.messages import check_values, explain_hydra, not_an_option, 
 from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_values
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.config.values import parse_scalar
-from auxgrad.errors import AuxgradError, ConfigError
+from auxgrad.errors import AuxgradError, ConfigError, without_passwords
 from auxgrad.process import interruption
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
     """Return the command line of `auxgrad.train` as Hydra is to see it.
 
-    Raises ConfigError for a flag that cannot be obeyed.
+    Raises ConfigError for a flag that cannot be obeyed, and for a password.
     """
+    check_passwords(arguments)
     quoted = quote_values(arguments)
     given = get_args_parser().parse_args(quoted)
     if given.config_path:
@@ -99,13 +103,12 @@ def _check_words(words: Sequence[str]) -> None:
 
 def check_run(composed: DictConfig) -> None:
     """Raise ConfigError unless the composed config is one run that can be started."""
-    check_backend()
+    _check_surroundings(composed)
     sweeper = composed.hydra.sweeper
     if sweeper.get("params") or sweeper.get("grids"):
         name = composed.hydra.runtime.choices.get("experiment")
         what = f"experiment={name}" if name else "hydra.sweeper.params"
         raise ConfigError(f"{what}: is a sweep; add --multirun")
-    _check_folder(composed)
     check_obeyed(composed, composed.hydra.overrides.task)
     if validate(composed).dry_run:
         raise ConfigError("dry_run=true: shows the plan of a sweep; add --multirun")
@@ -113,8 +116,7 @@ def check_run(composed: DictConfig) -> None:
 
 def check_sweep(composed: DictConfig) -> None:
     """Raise ConfigError for a value on the command line of a sweep that no run can have."""
-    check_backend()
-    _check_folder(composed)
+    _check_surroundings(composed)
     is_grid = composed.hydra.sweeper._target_.endswith(".GridSweeper")
     for key in ("dry_run", "fail_fast"):
         if composed.get(key) and not is_grid:
@@ -126,12 +128,32 @@ def check_sweep(composed: DictConfig) -> None:
             check_values(key, (text for text in texts if not isinstance(parse_scalar(text), str)))
 
 
-def _check_folder(composed: DictConfig) -> None:
+def _check_surroundings(composed: DictConfig) -> None:
+    """Keras' backend, passwords in whatever is put on record, the store, the working directory."""
+    check_backend()
+    for key, text in _texts(OmegaConf.to_container(composed, resolve=False)):
+        check_password(key, text)
+    uri = OmegaConf.select(composed, "tracking.uri", throw_on_resolution_failure=False)
+    if uri is None or isinstance(uri, str):
+        check_password("tracking.uri", uri or "")
+        store_address(uri)
     if composed.hydra.job.chdir:
         raise ConfigError(
             "hydra.job.chdir=true: runs stay in the working directory, where their tracking store is; "
             "leave it out"
         )
+
+
+def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """The texts in a config, with their keys."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, dict):
+        for name, each in node.items():
+            yield from _texts(each, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for each in node:
+            yield from _texts(each, key)
 
 
 @contextlib.contextmanager
@@ -148,14 +170,12 @@ def plain_ending() -> Iterator[None]:
     except KeyboardInterrupt:
         print("auxgrad: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except (AuxgradError, HydraException, OmegaConfBaseException, OSError) as error:
-        if show_traceback:
-            raise
-        raise SystemExit(f"auxgrad: {one_line(error)}") from None
     except Exception as error:
-        if show_traceback:
-            raise
-        print(users_traceback(error), file=sys.stderr)
+        explained = AuxgradError, HydraException, OmegaConfBaseException, OSError
+        if isinstance(error, explained) and not show_traceback:
+            raise SystemExit(f"auxgrad: {one_line(error)}") from None
+        shown = traceback.format_exc().rstrip() if show_traceback else users_traceback(error)
+        print(without_passwords(shown), file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -164,7 +184,7 @@ def one_line(error: Exception) -> str:
     if isinstance(error.__cause__, AuxgradError):  # Of a plugin that Hydra could not make.
         return str(error.__cause__)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain_hydra(error)
+        return without_passwords(explain_hydra(error))
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: cannot be used ({error.strerror})"
-    return str(error)
+    return without_passwords(str(error))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, InstanceOf, model_validator
 
+from auxgrad.config.addresses import check_address, check_password
 from auxgrad.config.code.loading import load, load_function
 from auxgrad.config.code.source import PACKAGE, version_of
 from auxgrad.config.groups import preset
@@ -27,10 +28,21 @@ def _loadable(key: str) -> Callable[[str], str]:
     return check
 
 
+def _address(uri: str | None) -> str | None:
+    if uri is not None:
+        check_password("tracking.uri", uri)
+        check_address("tracking.uri", uri)
+    return uri
+
+
 class TrackingConfig(Section):
     """`tracking`: where the record goes."""
 
-    uri: Annotated[str | None, Field(description="an address of an MLflow store, or null")] = None
+    uri: Annotated[
+        str | None,
+        AfterValidator(_address),
+        Field(description="an address of an MLflow store, or null"),
+    ] = None
     experiment: Text = "auxgrad"  # As in conf/config.yaml.
     log_model: Annotated[bool | None, Field(strict=True, description="true, false or null")] = None
     tensorboard: Flag = False

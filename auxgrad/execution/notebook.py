@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auxgrad.config.code.backend import check_backend
 from auxgrad.config.composing import compose
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.config.setting import RUN_KEYS
 from auxgrad.execution.result import Result
-from auxgrad.execution.session import Session
 from auxgrad.record.folders import claim_folder
 from auxgrad.record.opening import open_store
 
@@ -29,9 +29,13 @@ def run(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> 
         config_dir: a folder with config files of your own, as `--config-dir`.
 
     Raises:
-        ConfigError: before anything is loaded, for an unknown key or a value out of range.
+        ConfigError: before anything is loaded, for an unknown key, a value out of range, or another
+            backend of Keras than TensorFlow.
         AuxgradError: before any training, if the data or the tracking store cannot be used.
     """
+    check_backend()  # Before modules of the user's that import Keras.
+    from auxgrad.execution.session import Session
+
     config = compose(overrides, config_dir)
     now = datetime.datetime.now()
     folder = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S-%f}_{config.mode}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from auxgrad.errors import ConfigError, DataError, RunsElsewhere
+from auxgrad.errors import ConfigError, DataError, RunsElsewhere, without_passwords
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class Failure:
             return Failure(str(error), folder, is_elsewhere=True)
         is_hopeless = isinstance(error, ConfigError | DataError)
         name = "" if is_hopeless else f"{type(error).__name__}: "
-        return Failure(" ".join(f"{name}{error}".split()), folder, retry=not is_hopeless)
+        line = without_passwords(" ".join(f"{name}{error}".split()))
+        return Failure(line, folder, retry=not is_hopeless)
 
 
 Outcome = Result | Failure

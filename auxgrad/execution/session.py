@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 import auxgrad
-from auxgrad.config.backend import check_backend
+from auxgrad.config.code.backend import check_backend
 from auxgrad.config.schema import Config, TrackingConfig
-from auxgrad.errors import AuxgradError
+from auxgrad.errors import AuxgradError, without_passwords
 from auxgrad.execution import delivery, versions
 from auxgrad.execution.checkpoint import FILE, FOLDER, Resumption
 from auxgrad.execution.loading import load_data
@@ -76,7 +76,7 @@ class Session:
         except AuxgradError:
             raise
         except Exception:
-            LOG.exception("the run failed")
+            LOG.error("the run failed\n%s", without_passwords(traceback.format_exc()))
             raise
 
     def _run(self, config: Config, folder: Path, log_model: bool, once: bool) -> Result:
@@ -93,7 +93,7 @@ class Session:
             self._trainer = self._trainer or Trainer()
             self._trainer.prepare(config, data)
         print(f"network   {self._trainer.description}; {devices.describe()}")
-        print(f"tracking  {store.uri}, experiment {config.tracking.experiment}", flush=True)
+        print(links.description(store), flush=True)
         tags = {**versions.tags(), "data_fingerprint": data.fingerprint, FOLDER: str(folder.absolute())}
         if (about := self._trainer.about_metrics) is not None:
             tags[METRICS] = json.dumps(about)
@@ -199,12 +199,13 @@ def _interruption(error: BaseException) -> BaseException | None:
 def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
     """Save what can be saved; whatever fails here, perhaps the store, must not hide the first error."""
     if status == "FAILED":
+        trace = without_passwords(traceback.format_exc())
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+            (folder / TRACEBACK_FILE).write_text(trace, encoding="utf-8")
             (folder / FILE).unlink(missing_ok=True)
         with contextlib.suppress(Exception):
-            writer.text(traceback.format_exc(), TRACEBACK_FILE)
+            writer.text(trace, TRACEBACK_FILE)
     with contextlib.suppress(Exception):
         writer.flush(patience=0)
     with contextlib.suppress(Exception):

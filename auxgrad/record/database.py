@@ -16,10 +16,11 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auxgrad.config.addresses import sqlite_file
 from auxgrad.record.stored import IDENTITY, RUN_KEY, StoredRun
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ MOST_VARIABLES = 10_000  # In one query; SQLite takes 32,766.
 class Database:
     """The runs of an experiment that are not in MLflow's trash."""
 
-    uri: str
+    uri: str = field(repr=False)
     experiment_id: str
 
     def runs(self, status: str | None = None, key: str | None = None) -> list[StoredRun]:
@@ -129,11 +130,6 @@ class Database:
 
         wanted = [SqlRun.experiment_id == int(self.experiment_id), SqlRun.lifecycle_stage == "active"]
         return wanted if status is None else [*wanted, SqlRun.status == status]
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file that a URI of SQLite names; None for other stores."""
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
 def create_database(file: Path, artifacts: str) -> None:

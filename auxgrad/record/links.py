@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import shlex
+from urllib.parse import urlsplit
 
+from auxgrad.config.addresses import has_password, sqlite_file
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.record import view
+from auxgrad.record.folders import network_file_system
 from auxgrad.record.store import Store
 
 DEFAULT_EXPERIMENT = TrackingConfig().experiment
 DEFAULT_BASE = "http://127.0.0.1:5000"  # Where `python -m auxgrad.ui` serves if the port is free.
 
 
+def description(store: Store) -> str:
+    """Return the line that tells where runs are recorded, and one if not every machine should do so."""
+    line = f"tracking  {store.address}, experiment {store.name}"
+    file = sqlite_file(store.uri)
+    kind = network_file_system(file) if file else None
+    if file is None or kind is None:
+        return line
+    return f"{line}\nnote      {file.name} lies on {kind}: only processes of one machine may use it"
+
+
 def command(store: Store, name: str) -> str:
     """Return the words of a command of auxgrad on this experiment, from whatever folder."""
-    words = [f"tracking.uri={store.uri}"]
+    # With a password the address comes from MLFLOW_TRACKING_URI, for the command as well.
+    words = [] if has_password(store.uri) else [f"tracking.uri={store.uri}"]
     if store.name != DEFAULT_EXPERIMENT:
         words.append(f"tracking.experiment={store.name}")
-    return f"python -m auxgrad.{name} {shlex.join(words)}"
+    return f"python -m auxgrad.{name} {shlex.join(words)}".rstrip()
 
 
 def ui_command(store: Store) -> str | None:
@@ -47,5 +61,11 @@ def table_url(store: Store, base: str | None = None) -> str:
 
 def _page(store: Store, rest: str, base: str | None = None) -> str:
     if base is None:
-        base = store.uri.rstrip("/") if store.has_server else DEFAULT_BASE
+        base = _without_user(store.uri).rstrip("/") if store.has_server else DEFAULT_BASE
     return f"{base}/#/experiments/{store.experiment_id}/{rest}"
+
+
+def _without_user(uri: str) -> str:
+    """The address for a browser, which asks who is there itself."""
+    address = urlsplit(uri)
+    return address._replace(netloc=address.netloc.rpartition("@")[2], query="").geturl()

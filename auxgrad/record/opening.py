@@ -12,17 +12,12 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from auxgrad.config.addresses import hide_password, sqlite_file, store_address
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import TrackingError
 from auxgrad.record import view
-from auxgrad.record.database import create_database, sqlite_file
-from auxgrad.record.environment import (
-    CONTACT_SECONDS,
-    TRACKING_URI,
-    few_retries,
-    quieten,
-    tell_of_outages,
-)
+from auxgrad.record.database import create_database
+from auxgrad.record.environment import CONTACT_SECONDS, few_retries, quieten, tell_of_outages
 from auxgrad.record.store import REPORTS, SETTINGS, Store
 
 if TYPE_CHECKING:
@@ -30,36 +25,30 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
 
 def store_uri(config: TrackingConfig) -> str:
     """Return MLFLOW_TRACKING_URI, else `tracking.uri`, else mlflow.db in the working directory."""
-    uri = os.environ.get(TRACKING_URI) or config.uri or "sqlite:///mlflow.db"
-    file = sqlite_file(uri)
-    return f"sqlite:///{file}" if file else uri
+    return store_address(config.uri)[1]
 
 
 def open_store(config: TrackingConfig, create: bool = True) -> Store:
     """Return the experiment in its store, both created when missing, safely from many processes at once.
 
-    Raises TrackingError, in seconds, if the store cannot be reached, written to or used, or if there is
-    none and `create` is false.
+    Raises ConfigError for an address that no store has, and TrackingError, in seconds, if the store
+    cannot be reached, written to or used, or if there is none and `create` is false.
     """
-    uri = store_uri(config)
-    name = TRACKING_URI if os.environ.get(TRACKING_URI) else "tracking.uri"
-    scheme = urlsplit(uri).scheme.partition("+")[0]
-    if scheme not in SCHEMES:
-        raise TrackingError(
-            f"{name}={uri}: must begin with one of {', '.join(f'{known}:' for known in SCHEMES)}"
-        )
+    return _open_at(*store_address(config.uri), config.experiment, create)
+
+
+def _open_at(name: str, uri: str, experiment: str, create: bool) -> Store:
     file = sqlite_file(uri)
     if not create and file and not file.exists():
         raise TrackingError(f"{name}={uri}: there is no such store; a run of auxgrad.train creates it")
     with _claimed(name, uri, file) if file else contextlib.nullcontext():
         if file is None:
             _contact(name, uri)
-        return _open(name, uri, config.experiment, create)
+        return _open(name, uri, experiment, create)
 
 
 @contextlib.contextmanager
@@ -79,7 +68,7 @@ def open_sibling(store: Store, suffix: str, create: bool = True) -> Store:
 
     Raises TrackingError if it is missing and `create` is false.
     """
-    return open_store(TrackingConfig(uri=store.uri, experiment=store.name + suffix), create)
+    return _open_at("tracking.uri", store.uri, store.name + suffix, create)
 
 
 def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
@@ -105,7 +94,7 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
     except TrackingError:
         raise
     except Exception as error:  # Of MLflow, SQLAlchemy or the database's driver.
-        reason = " ".join(str(error).split())[:300]
+        reason = hide_password(" ".join(str(error).split()), uri)[:300]
         raise TrackingError(f"{name}={uri}: cannot be used ({reason})") from None
     if found.lifecycle_stage == "deleted":
         raise TrackingError(

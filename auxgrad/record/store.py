@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from auxgrad.config.addresses import sqlite_file
 from auxgrad.config.identity import Identity
-from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
+from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError, without_passwords
 from auxgrad.process.liveness import Observer, process_of, process_tags
 from auxgrad.record import view
 from auxgrad.record.claims import ASKING, CLAIM, HELD, may_keep
-from auxgrad.record.database import Database, sqlite_file
+from auxgrad.record.database import Database
 from auxgrad.record.remote import Server, stored
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY, StoredRun
 from auxgrad.record.writing import Dataset, RunWriter, context_tags
@@ -45,11 +46,16 @@ class Store:
     """An experiment in a reachable MLflow store. `open_store` makes it."""
 
     client: MlflowClient
-    uri: str
+    uri: str = field(repr=False)
     experiment_id: str
     name: str
     _shown: set[str] = field(default_factory=set, compare=False, repr=False)
     _observer: Observer = field(default_factory=Observer, compare=False, repr=False)
+
+    @property
+    def address(self) -> str:
+        """The URI for people, without a password."""
+        return without_passwords(self.uri)
 
     @property
     def has_server(self) -> bool:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from auxgrad.config.addresses import TRACKING_URI, hide_password
 from auxgrad.errors import TrackingError
-from auxgrad.record.environment import TRACKING_URI, quieten
+from auxgrad.record.environment import quieten
 
 HOST, PORT = "127.0.0.1", 5000
 START_SECONDS = 120
@@ -48,8 +49,8 @@ def server(uri: str, wanted: int | None = None) -> Iterator[tuple[subprocess.Pop
     environment = dict(os.environ)
     quieten(environment)
     environment.pop(TRACKING_URI, None)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--host", HOST, "--workers", "1", "--port"]
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri  # An argument would be seen by every user (ps).
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--workers", "1", "--port"]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as started:
         log = Path(folder, "log")
         # A port that was free may be taken before the server, seconds later, asks for it.
@@ -67,7 +68,7 @@ def server(uri: str, wanted: int | None = None) -> Iterator[tuple[subprocess.Pop
             if _answers(process, port):
                 break
         else:
-            words = " ".join(log.read_text(errors="replace").split())[-500:]
+            words = hide_password(" ".join(log.read_text(errors="replace").split()), uri)[-500:]
             raise TrackingError(f"the MLflow UI did not start: {words}")
         yield process, f"http://{HOST}:{port}"
 

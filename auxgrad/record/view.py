@@ -46,7 +46,7 @@ def _state(derived: bool, metrics: Sequence[str]) -> str:
         charts.append(_chart(VALIDATION + name, "LINE", METRICS))
         charts.append(_chart(TEST + name, "BAR", METRICS))
     params = [name for name in PARAMS if name != "seed"] if derived else PARAMS
-    results = (*RESULTS, "test_loss_std", "seeds") if derived else RESULTS
+    results = (*RESULTS, "test_loss_std", "seeds", "diverged") if derived else RESULTS
     results = (*results, *(TEST + name for name in metrics))
     opened = [LOSSES, METRICS] if metrics else [LOSSES]
     columns = [f"params.`{name}`" for name in params] + [f"metrics.`{name}`" for name in results]

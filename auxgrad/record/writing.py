@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sys
 import tempfile
 import threading
@@ -223,7 +224,8 @@ def context_tags() -> Mapping[str, str]:
     """Return user, source file and git commit, as mlflow.start_run would add them."""
     from mlflow.tracking.context.registry import resolve_tags
 
-    return resolve_tags()
+    # Git's address of the origin may have a token for a user.
+    return {name: re.sub(r"://[^/\s]*@", "://", value) for name, value in resolve_tags().items()}
 
 
 def _local_folder(artifact_uri: str) -> Path | None:

@@ -108,8 +108,12 @@ class ReportedRun:
     @property
     def diverged(self) -> bool:
         """Whether the value or the test loss is not a finite number."""
-        numbers = (self.value, self.loss) if self.is_finished else ()
-        return any(number is not None and not abs(number) <= LARGEST for number in numbers)
+        return self.is_finished and not are_finite(self.value, self.loss)
+
+
+def are_finite(*numbers: float | None) -> bool:
+    """Return whether numbers in a store are finite, as far as they are known."""
+    return all(number is None or abs(number) <= LARGEST for number in numbers)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """One summary run for each setting in MLflow: means over seeds, which the MLflow UI does not make.
 
-The UI loads a hundred runs and averages only those; the settings of a grid fit that page.
+The UI loads a hundred runs and averages only those; the settings of a grid fit that page. As in a
+report, runs that diverged are counted and left out of the means.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from auxgrad.config.identity import Identity
 from auxgrad.record.opening import open_sibling
 from auxgrad.record.store import SETTINGS
 from auxgrad.record.stored import METRICS, SETTING_KEY
+from auxgrad.reports.runs import are_finite
 from auxgrad.reports.statistics import Estimate, MeanCurve
 
 if TYPE_CHECKING:
     from auxgrad.record.store import Store
     from auxgrad.record.stored import StoredRun
 
+LOSS = "test_loss"
 CURVES = ("train_loss", "val_loss")
 MEANS = ("best_val_loss", "epochs", "seconds")
 SUMMARY_OF = "summary_of"  # A digest of the runs that a summary was made of.
@@ -49,17 +52,21 @@ def write(store: Store, settings: Mapping[str, Identity], say: Callable[[str], N
         for key, runs in groups.items()
         if [summary.tags.get(SUMMARY_OF) for summary in there.get(key, [])] != [digests[key]]
     }
-    curves = _mean_curves(store, changed)
+    converged = {key: [run for run in runs if _has(run, LOSS)] for key, runs in changed.items()}
+    curves = _mean_curves(store, {key: runs for key, runs in converged.items() if runs})
     for key, runs in changed.items():
         tags = {SETTING_KEY: key, SUMMARY_OF: digests[key]}
         if METRICS in runs[0].tags:
             tags[METRICS] = runs[0].tags[METRICS]
-        _write_one(target, settings[key], runs, curves[key], tags)
+        diverged = len(runs) - len(converged[key])
+        _write_one(target, settings[key], converged[key], diverged, curves.get(key, {}), tags)
         target.delete([summary.run_id for summary in there.get(key, [])])
     target.show(name.removeprefix("test_") for name in _metrics(changed, "test_"))
+    diverged = sum(not _has(run, LOSS) for runs in groups.values() for run in runs)
+    left_out = f"; {diverged} run{'s' * (diverged > 1)} diverged, left out" if diverged else ""
     say(
         f"summary   {len(groups)} setting{'s' * (len(groups) > 1)}, mean and 95 % interval over seeds: "
-        f"experiment {target.name}"
+        f"experiment {target.name}{left_out}"
     )
 
 
@@ -67,9 +74,14 @@ def _groups(store: Store) -> dict[str, list[StoredRun]]:
     """Finished runs by setting key, of each seed the newest."""
     newest: dict[str, dict[int, StoredRun]] = {}
     for run in store.runs(status="FINISHED"):
-        if run.identity is not None and "test_loss" in run.metrics:
+        if run.identity is not None and LOSS in run.metrics:
             newest.setdefault(run.tags[SETTING_KEY], {}).setdefault(run.identity.seed, run)
     return {key: list(runs.values()) for key, runs in newest.items()}
+
+
+def _has(run: StoredRun, name: str) -> bool:
+    """Whether the run counts for a metric: with a test loss that is not finite it counts for none."""
+    return are_finite(run.metrics[name], run.metrics[LOSS])
 
 
 def _digest(runs: Sequence[StoredRun]) -> str:
@@ -102,10 +114,10 @@ def _write_one(
     target: Store,
     identity: Identity,
     runs: Sequence[StoredRun],
+    diverged: int,
     curves: Mapping[str, MeanCurve],
     tags: Mapping[str, str],
 ) -> None:
-    estimate = Estimate.of(run.metrics["test_loss"] for run in runs)
     params = {name: value for name, value in identity.params.items() if name != "seed"}
     record = target.start_derived(identity.setting_name, params, tags)
     steps = 0
@@ -113,13 +125,17 @@ def _write_one(
         for step, mean in zip(curve.steps, curve.mean, strict=True):
             record.metric(name, float(mean), int(step))
             steps = max(steps, int(step))
-    record.metric("test_loss", estimate.mean, steps)
-    record.metric("seeds", estimate.n, steps)
-    if estimate.n > 1:
-        record.metric("test_loss_std", estimate.std, steps)
-        record.metric("test_loss_low", estimate.low, steps)
-        record.metric("test_loss_high", estimate.high, steps)
-    for name in [*MEANS, *_metrics({"": runs}, "test_"), *_metrics({"": runs}, "best_val_")]:
-        record.metric(name, float(np.mean([run.metrics[name] for run in runs])), steps)
+    record.metric("seeds", len(runs), steps)
+    record.metric("diverged", diverged, steps)
+    if runs:
+        estimate = Estimate.of(run.metrics[LOSS] for run in runs)
+        record.metric(LOSS, estimate.mean, steps)
+        if estimate.n > 1:
+            record.metric("test_loss_std", estimate.std, steps)
+            record.metric("test_loss_low", estimate.low, steps)
+            record.metric("test_loss_high", estimate.high, steps)
+        for name in [*MEANS, *_metrics({"": runs}, "test_"), *_metrics({"": runs}, "best_val_")]:
+            if values := [run.metrics[name] for run in runs if _has(run, name)]:
+                record.metric(name, float(np.mean(values)), steps)
     record.flush()
     record.end("FINISHED")

@@ -7,6 +7,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from auxgrad.config.addresses import sqlite_file, store_address
+from auxgrad.config.schema import TrackingConfig
+from auxgrad.errors import ConfigError
 from auxgrad.execution.result import Outcome
 from auxgrad.sweeps.worker import Job
 
@@ -31,6 +34,27 @@ class Executor(ABC):
     @abstractmethod
     def describe(self) -> str:
         """Return where jobs are executed, for a person: 2 workers, ..."""
+
+    @property
+    @abstractmethod
+    def spans_machines(self) -> bool:
+        """Whether jobs may be executed on another machine than this one.
+
+        Raises AuxgradError if the cluster does not say which machines it has.
+        """
+
+    def check_store(self, tracking: TrackingConfig) -> None:
+        """Raise ConfigError for an SQLite file if jobs may run on other machines, which would break it.
+
+        Its locks hold between the processes of one machine.
+        """
+        name, uri = store_address(tracking.uri)
+        if sqlite_file(uri) and self.spans_machines:
+            raise ConfigError(
+                f"{name}={uri}: a file serves the processes of one machine, and jobs may run on others "
+                f"({self.describe()}); must be a tracking server (http://...) or PostgreSQL "
+                "(postgresql://...)"
+            )
 
     @abstractmethod
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:

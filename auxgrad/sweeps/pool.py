@@ -37,6 +37,10 @@ class LocalExecutor(Executor):
         count = len(self._slots)
         return f"{count} worker{'s' * (count > 1)} on this machine ({', '.join(kinds)} each)"
 
+    @property
+    def spans_machines(self) -> bool:
+        return False
+
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
         return run_all(jobs, self._slots)
 

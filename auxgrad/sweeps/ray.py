@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import platform
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
+from auxgrad.config.addresses import TRACKING_URI
 from auxgrad.errors import AuxgradError
 from auxgrad.execution.result import Failure, Outcome
 from auxgrad.process import interruption
@@ -13,6 +17,20 @@ from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.worker import Job, Worker
 
 CHECK_SECONDS = 1.0
+
+
+class _Actor(Worker):
+    """A worker with the store of the sweep: a cluster has an environment of its own.
+
+    Not by Ray's runtime_env, which Ray writes into its logs: the address may have a password.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        super().__init__()
+        if address:
+            os.environ[TRACKING_URI] = address
+        else:
+            os.environ.pop(TRACKING_URI, None)
 
 
 class RayExecutor(Executor):
@@ -30,8 +48,23 @@ class RayExecutor(Executor):
         needs = ", ".join(f"{name}={value}" for name, value in self._remote.items())
         return f"Ray at {self._init.get('address')} ({needs} each)"
 
+    @property
+    def spans_machines(self) -> bool:
+        if self._init.get("address") == "local":
+            return False
+        import ray
+
+        with self._cluster():
+            nodes = [node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]]
+        return bool(set(nodes) - {platform.node()})
+
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
         """Execute the jobs and yield what happens; closed early, end the actors and their runs."""
+        with self._cluster():
+            yield from self._follow(jobs)
+
+    @contextlib.contextmanager
+    def _cluster(self) -> Iterator[None]:
         import ray
 
         try:
@@ -40,16 +73,17 @@ class RayExecutor(Executor):
             reason = " ".join(str(error).split())[:300]
             raise AuxgradError(f"hydra/launcher=ray: Ray does not start ({reason})") from None
         try:
-            yield from self._follow(jobs)
+            yield
         finally:
             ray.shutdown()
 
     def _follow(self, jobs: Mapping[int, Job]) -> Generator[Event]:
         import ray
 
-        actor = ray.remote(**self._remote)(Worker)
+        actor = ray.remote(**self._remote)(_Actor)
+        address = os.environ.get(TRACKING_URI)
         waiting = deque(jobs)
-        idle = [actor.remote() for _ in range(min(len(jobs), self._room()))]
+        idle = [actor.remote(address) for _ in range(min(len(jobs), self._room()))]
         running: dict[Any, tuple[int, Any]] = {}
         while waiting or running:
             while waiting and idle:
@@ -68,7 +102,7 @@ class RayExecutor(Executor):
             except ray.exceptions.RayError as error:
                 outcome = Failure(f"its Ray actor died ({' '.join(str(error).split())[:200]})")
             yield Event(number, outcome)
-            idle.append(worker if self._goes_on(worker) else actor.remote())
+            idle.append(worker if self._goes_on(worker) else actor.remote(address))
 
     @staticmethod
     def _goes_on(worker: Any) -> bool:

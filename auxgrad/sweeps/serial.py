@@ -17,6 +17,10 @@ class SerialExecutor(Executor):
     def describe(self) -> str:
         return "this process, one run after another"
 
+    @property
+    def spans_machines(self) -> bool:
+        return False
+
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
         worker = Worker()
         for number, job in jobs.items():

@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import platform
 import re
 import subprocess
 import time
@@ -99,6 +100,11 @@ class SlurmExecutor(Executor):
     def describe(self) -> str:
         return f"SLURM, {self._runs_per_task} run{'s' * (self._runs_per_task > 1)} to a task"
 
+    @property
+    def spans_machines(self) -> bool:
+        shown = ask(["sinfo", "--noheader", "--Node", "--format=%N"])
+        return bool(set(shown.split()) - {platform.node().partition(".")[0]})
+
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
         """Submit the jobs and yield what happens; left early, cancel what is not over.
 
@@ -169,16 +175,19 @@ def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
 
 def max_array_size() -> int:
     """Return the length of the longest array that the cluster takes."""
-    command = ["scontrol", "show", "config"]
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.M)
+    return max(1, int(found[1])) if found else 1000
+
+
+def ask(command: Sequence[str]) -> str:
+    """Return what a command of SLURM prints. Raises AuxgradError if it fails."""
     try:
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", "") or error
         raise AuxgradError(
             f"hydra/launcher=slurm: SLURM does not answer here ({' '.join(str(reason).split())})"
         ) from None
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown, re.M)
-    return max(1, int(found[1])) if found else 1000
 
 
 def _follow(tasks: Sequence[Task]) -> Iterator[Event]:

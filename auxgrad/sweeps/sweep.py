@@ -48,6 +48,8 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     for key in ("tracking", "force", "retries", "fail_fast", "dry_run"):
         if any(getattr(config, key) != getattr(first, key) for config in plan.configs):
             raise ConfigError(f"{key}: must be the same for all runs of a sweep")
+    if not first.dry_run:
+        executor.check_store(first.tracking)
     over = " × ".join(plan.axes) or "a single run"
     print(f"auxgrad {auxgrad.__version__}: sweep over {over}", flush=True)
     identities = _identities(plan.configs)
@@ -67,7 +69,7 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
         print(f"          {dead} run{'s' * (dead > 1)} of dead processes marked KILLED")
     if outdated := store.count_outdated():
         print(f"          {outdated} run{'s' * (outdated > 1)} of auxgrad 0.1.0 left out")
-    print(f"tracking  {store.uri}, experiment {first.tracking.experiment}")
+    print(links.description(store))
     if first.dry_run:
         print("dry run   nothing was started", flush=True)
         return []

@@ -58,6 +58,8 @@ class AuxgradLauncher(Launcher):
         ]
         for each, overrides in zip(composed, job_overrides, strict=True):
             check_obeyed(each, overrides)
+        for tracking in {validate(each).tracking for each in composed}:
+            self.executor.check_store(tracking)
         jobs = {n: _job(each, n) for n, each in enumerate(composed, initial_job_idx)}
         outcomes = self.executor.run(jobs)
         return [

@@ -344,6 +344,18 @@ def test_failures_divergence_and_missing_seeds_are_marked(store, capsys):
         assert not re.search(r"\b(nan|inf)\b", (folder / name).read_text()), name
 
 
+def test_the_runs_are_left_as_they_are(store):
+    """Another machine may be at work on what looks dead from here."""
+    make_run(store, 0.3, "mode=SingleTask")
+    other = compose(["mode=SingleTask", "seed=1"]).identity("f" * 64)
+    writer = store.start_run(other, {}, Dataset("d", "0" * 64, "{}", "{}"))
+    store.client.set_tag(writer.run_id, "worker.pid", "4194304")
+    before = store.runs()
+    text = (make(Request.of([])) / "report.md").read_text()
+    assert store.runs() == before
+    assert "* SingleTask: RUNNING, seed 1." in text
+
+
 def test_one_seed(store, capsys):
     make_run(store, 0.3, "mode=SingleTask")
     make_run(store, 0.4, "mode=Multitask", "lam=3")

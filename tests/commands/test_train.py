@@ -165,6 +165,7 @@ def test_divergence_is_told(in_tmp, small, capsys):
         (["mode=Projektion"], "auxgrad: mode=Projektion: must be one of ... did you mean Projection?"),
         (["sed=3"], "auxgrad: sed=3: unknown key; ... did you mean seed?"),
         (["lam=1,2"], "auxgrad: lam=1,2: several values; add --multirun"),
+        (["tracking.uri='sqlite://'"], "auxgrad: tracking.uri=sqlite://: must be sqlite:///FILE, a"),
         (["data=aclimdb", "data.path=/nowhere"], "auxgrad: data.path=/nowhere: no such file or folder"),
         (
             ["hydra.run.dir=/sys/auxgrad"],
@@ -203,16 +204,17 @@ def test_a_failing_run_is_recorded_as_failed(in_tmp, small, monkeypatch, caplog)
     """A callback of Keras that fails in the middle, as a full disk would make it."""
 
     def fail(self, epoch, logs=None):
-        raise RuntimeError("the disk is full")
+        raise RuntimeError("the disk is full: http://me:s3cr3t@h")
 
     monkeypatch.setattr(keras.callbacks.EarlyStopping, "on_epoch_end", fail)
     with pytest.raises(RuntimeError, match="the disk is full"):
-        run(small, in_tmp)
+        run(small, in_tmp / "output")
     _, [recorded] = runs_of(in_tmp)
     assert recorded.info.status == "FAILED"
     trace = in_tmp / "mlartifacts" / recorded.info.run_id / "artifacts" / "traceback.txt"
-    assert "RuntimeError: the disk is full" in trace.read_text()
-    assert "RuntimeError: the disk is full" in caplog.text
+    for text in (trace.read_text(), (in_tmp / "output/traceback.txt").read_text(), caplog.text):
+        assert "RuntimeError: the disk is full: http://me:***@h" in text
+        assert "s3cr3t" not in text
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

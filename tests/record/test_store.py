@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from auxgrad.config import Identity
 from auxgrad.config.identity import Names
 from auxgrad.config.schema import TrackingConfig
-from auxgrad.errors import RunsElsewhere, TrackingError
+from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
 from auxgrad.record import store as module
 from auxgrad.record import view, writing
 from auxgrad.record.opening import open_sibling, open_store, store_uri
@@ -60,7 +60,7 @@ def test_environment_then_key_then_working_directory(in_tmp, monkeypatch):
     assert store_uri(tracking()) == f"sqlite:///{in_tmp}/mlflow.db"
     assert store_uri(tracking("sqlite:///sub/runs.db")) == f"sqlite:///{in_tmp}/sub/runs.db"
     assert store_uri(tracking("http://127.0.0.1:5000")) == "http://127.0.0.1:5000"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite+pysqlite:////elsewhere/mlflow.db")
     assert store_uri(tracking("http://127.0.0.1:5000")) == "sqlite:////elsewhere/mlflow.db"
 
 
@@ -384,7 +384,9 @@ def test_a_run_gives_heartbeats_whatever_it_does(store, monkeypatch):
 def test_artifacts(store, tmp_path):
     """A text goes straight to where MLflow finds it, whatever the name of the folder."""
     (tmp_path / "a b ü").mkdir()
-    for each in (store, open_store(tracking(f"sqlite:///{tmp_path}/a b ü/runs.db"))):
+    named = open_store(tracking("sqlite+pysqlite:///a b ü/100 %#.db"))
+    assert named.uri == f"sqlite:///{tmp_path}/a b ü/100 %#.db"
+    for each in (store, named):
         writer = each.start_run(IT, {}, DATA)
         writer.text("mode: x\nü\n", "config.yaml")
         writer.text("deep", "some/where.txt")
@@ -399,6 +401,9 @@ def test_artifacts(store, tmp_path):
             file = each.client.download_artifacts(writer.run_id, name, str(tmp_path))
             with open(file, encoding="utf-8") as lines:  # noqa: PTH123
                 assert lines.read() == text
+        assert [run.run_id for run in each.runs()] == [writer.run_id]
+    files = {file.name for file in (tmp_path / "a b ü").iterdir()}
+    assert files == {"100 %#.db", "100 %#.db.lock", "mlartifacts"}
 
 
 def unused_port() -> int:
@@ -421,7 +426,7 @@ def unused_port() -> int:
 def test_a_store_that_cannot_be_used_is_named_at_once(in_tmp, uri, line):
     uri = uri.format(port=unused_port())
     started = time.perf_counter()
-    with pytest.raises(TrackingError) as caught:
+    with pytest.raises(AuxgradError) as caught:
         open_store(tracking(uri))
     assert str(caught.value).startswith(line.format(uri=uri))
     assert "\n" not in str(caught.value)

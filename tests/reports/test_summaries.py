@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.stored import METRICS
 from auxgrad.record.writing import Dataset
 from auxgrad.reports import summaries
+from auxgrad.reports.analysis import table
+from auxgrad.reports.runs import from_store
 from auxgrad.reports.statistics import Estimate
 
 ABOUT = '{"accuracy": {"maximize": true}}'
@@ -108,6 +112,33 @@ def test_metrics_beside_the_loss(store):
     shared = settings.client.get_experiment(settings.experiment_id).tags[view.TAG]
     assert view.metrics_in(shared) == ["accuracy"]
     assert shared == view.state(derived=True, metrics=["accuracy"])
+
+
+def test_runs_that_diverged_are_left_out_and_counted(store):
+    """As in a report, which the numbers are compared with."""
+    for seed, loss in enumerate([0.2, math.nan, 0.4, math.inf]):
+        add(store, 3.0, seed, loss, accuracy=0.9 if math.isfinite(loss) else 0.5)
+    add(store, 30.0, 0, math.nan)
+    add(store, 300.0, 0, 0.5)
+    [line] = write(store, 3.0, 30.0, 300.0)
+    assert line.endswith("experiment auxgrad-settings; 3 runs diverged, left out")
+    found = of_settings(store)
+    metrics = found["3"].metrics
+    assert (metrics["seeds"], metrics["diverged"]) == (2, 2)
+    rows = {row.setting.lam: row for row in table(from_store(store.runs(), {}))}
+    estimate = rows[3.0].estimate
+    assert metrics["test_loss"] == pytest.approx(0.3) == pytest.approx(estimate.mean)
+    assert metrics["test_loss_low"] == pytest.approx(estimate.low)
+    assert metrics["test_loss_high"] == pytest.approx(estimate.high)
+    assert metrics["diverged"] == rows[3.0].diverged
+    assert (metrics["best_val_loss"], metrics["test_accuracy"]) == pytest.approx((0.4, 0.9))
+    curves = open_sibling(store, "-settings").histories([found["3"].run_id], "train_loss")
+    assert curves[found["3"].run_id] == pytest.approx({1: 1.3, 2: 0.8})
+    assert found["30"].metrics == {"seeds": 0, "diverged": 1}
+    assert (found["300"].metrics["seeds"], found["300"].metrics["diverged"]) == (1, 0)
+    again = write(store, 3.0, 30.0, 300.0)
+    assert again == [line]
+    assert of_settings(store)["3"].run_id == found["3"].run_id
 
 
 def test_without_finished_runs_nothing_is_written(store):

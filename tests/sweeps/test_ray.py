@@ -6,6 +6,8 @@ import pytest
 from conftest import script
 from test_sweep import losses, statuses
 
+from auxgrad.sweeps.ray import RayExecutor
+
 pytestmark = pytest.mark.ray
 GRID = ("mode=SingleTask,Projection", "lam=1,10", "alpha=0.01", "seed=range(2)")
 
@@ -24,6 +26,11 @@ def test_the_same_numbers_resume_and_failures(sweep, tmp_path, small, failing):
     assert more.stderr.endswith("auxgrad: 1 of 1 runs failed\n")
     assert "RuntimeError: the disk is full" in more.stdout
     assert statuses(tmp_path) == {"FINISHED": 6, "FAILED": 2}
+
+
+def test_a_cluster_of_this_machine_alone_may_use_a_file():
+    quiet = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 80_000_000}
+    assert not RayExecutor({"address": None, "num_cpus": 1, **quiet}, {}).spans_machines
 
 
 def test_a_study_of_the_users_own(study):

@@ -49,6 +49,8 @@ class Scripted(Executor):
     def describe(self):
         return "a script"
 
+    spans_machines = False
+
     def events(self, jobs):
         for number, job in jobs.items():
             yield Event(number)

@@ -1,1 +1,1 @@
-"""The user's own code: how it is imported, which version of it runs, how its errors are shown."""
+"""The user's own code, and Keras' backend for it: how it is imported, its version, its errors."""
