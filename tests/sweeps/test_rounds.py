@@ -21,6 +21,7 @@ from auxgrad.sweeps.sweep import sweep
 DATA = Dataset("d", "0" * 64, "{}", "{}")
 CRASH = Failure("its worker process died")
 WRONG = Failure("lam=3: must be", retry=False)
+INTERRUPTED = Failure("its SLURM task was ended", was_interrupted=True)
 ELSEWHERE = Failure("is running elsewhere", is_elsewhere=True)
 
 
@@ -97,6 +98,14 @@ def test_a_crash_is_tried_again_after_the_others_an_error_in_the_config_is_not(m
     launched, line = make([4, 5], {4: [CRASH, CRASH], 5: [WRONG]})
     assert (launched, line) == ([4, 5, 4], "2 of 2 runs failed")
     assert make([6], {6: [CRASH] * 3}, "retries=3") == ([6] * 4, 1)
+
+
+def test_a_task_that_is_ended_costs_no_attempt(make, monkeypatch, capsys):
+    """But a run that is ended again and again, without coming to an end, is given up."""
+    assert make([1, 2], {1: [INTERRUPTED] * 3}, "retries=0", "fail_fast=true") == ([1, 2, 1, 1, 1], 2)
+    assert capsys.readouterr().out.count("later     Multitask lam=1") == 3
+    monkeypatch.setattr(module, "MOST_INTERRUPTIONS", 2)
+    assert make([3], {3: [INTERRUPTED] * 4}) == ([3, 3, 3], "1 of 1 runs failed")
 
 
 def test_fail_fast_decides_what_has_crashed_first(make):

@@ -69,6 +69,21 @@ def test_a_task_is_killed_and_the_sweep_goes_on(tmp_path, small):
     assert set(statuses(tmp_path)) == {"FINISHED", "KILLED"}
 
 
+def test_a_task_that_slurm_ends_costs_no_attempt(tmp_path, small):
+    """As at its time limit, or when it is preempted."""
+    command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(3)", "retries=0", *small, *LONG]
+    process = started(command, tmp_path)
+    wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["RUNNING"] >= 1)
+    [victim, *_] = [run for run in runs_of(tmp_path) if run.info.status == "RUNNING"]
+    task = victim.data.tags["worker.slurm_job"]
+    subprocess.run(["scancel", "--signal=TERM", "--full", task], check=True)
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    assert "its SLURM task was ended" in out
+    assert len(losses(tmp_path)) == 3
+    assert statuses(tmp_path) == {"FINISHED": 3}
+
+
 def test_interrupted_tasks_are_cancelled_and_the_sweep_resumed(sweep, tmp_path, small):
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
     process = started(command, tmp_path)

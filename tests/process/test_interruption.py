@@ -1,0 +1,110 @@
+"""Signals: a command ends at any moment of its life, once what is under way is in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from auxgrad.process import interruption
+
+TERM = 1 << (signal.SIGTERM - 1)
+SWEEP = [sys.executable, "-m", "auxgrad.train", "--multirun", "problem=toy", "seed=range(500)"]
+
+
+def has_handler(process):
+    """Whether it has come to its first line."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    [caught] = [line.split()[1] for line in lines if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) & TERM)
+
+
+def test_a_signal_ends_a_command_at_any_moment(tmp_path):
+    """While modules are imported, the config is composed, the store made, workers started."""
+    moments = [0.0, 0.7, 1.5, 3.0, 6.0]
+    sent = {}
+    for place, moment in enumerate(moments):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        process = subprocess.Popen(
+            [*SWEEP, "hydra.launcher.workers=1"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        while not has_handler(process):
+            time.sleep(0.005)
+        time.sleep(moment)
+        number = (signal.SIGTERM, signal.SIGINT)[place % 2]
+        os.killpg(process.pid, number)
+        sent[process] = 128 + number
+    for process, status in sent.items():
+        out, _ = process.communicate(timeout=40)
+        assert process.returncode == status, out
+        assert "Traceback" not in out, out
+
+
+@pytest.fixture
+def fresh():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interruption.install()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interruption._State.received = None
+
+
+def test_what_swallows_the_exception_does_not_swallow_the_signal(fresh):
+    with pytest.raises(SystemExit, match="143"), interruption.in_order():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except BaseException:
+            pass
+        assert interruption.is_requested()
+
+
+def test_postponed_it_waits_but_a_second_ctrl_c_does_not(fresh):
+    with interruption.in_order(), pytest.raises(KeyboardInterrupt):
+        with interruption.postponed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert interruption.is_requested()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        pytest.fail("it went on")
+    interruption._State.received = None
+
+
+def test_what_a_process_says_before_it_is_aborted_is_shown():
+    code = (
+        "import os\n"
+        "from auxgrad.process.quiet import quiet_stderr\n"
+        "with quiet_stderr():\n"
+        "    os.write(2, b'I0000 a remark\\nCUDA is not what it seems\\n')\n"
+        "    os.abort()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGABRT
+    assert done.stderr == "CUDA is not what it seems\n"
+
+
+def test_what_passes_comes_in_order():
+    code = (
+        "import sys\n"
+        "from auxgrad.process.quiet import quiet_stderr\n"
+        "for i in range(3):\n"
+        "    with quiet_stderr():\n"
+        "        print('inside', i, file=sys.stderr)\n"
+        "    print('outside', i, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    expected = [f"{where} {i}" for i in range(3) for where in ("inside", "outside")]
+    assert done.stderr.splitlines() == expected
