@@ -1,4 +1,4 @@
-"""Encoding and cache: layout, sources that agree, damage, many processes."""
+"""Encoding: layout, sources that agree, what is no corpus."""
 
 from __future__ import annotations
 
@@ -107,39 +107,6 @@ def test_reviews_of_the_users_own(tmp_path):
     assert data.test[0].toarray()[0].nonzero()[0].tolist() == [1, 6, 9]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied"])
-def test_a_damaged_cache_is_encoded_anew(tmp_path, corpus, damage, capsys):
-    config = aclimdb(corpus, tmp_path)
-    first = load(config)
-    [file] = tmp_path.glob("*.npz")
-    content = bytearray(file.read_bytes())
-    if damage == "cut":
-        content = content[: len(content) // 2]
-    elif damage == "flipped":
-        content[len(content) // 2] ^= 1
-    else:
-        content.clear()
-    file.write_bytes(content)
-    capsys.readouterr()
-    assert load(config).fingerprint == first.fingerprint
-    assert capsys.readouterr().out.count("encoding") == 1
-
-
-def test_many_processes_encode_once(tmp_path, corpus):
-    code = (
-        "from auxgrad.problems.reviews import AclImdb\n"
-        "from auxgrad.problems.reviews.corpus import load\n"
-        f"config = AclImdb(path={str(corpus)!r}, cache_dir={str(tmp_path / 'c')!r}, "
-        "num_words=60)\n"
-        "print(load(config).fingerprint)"
-    )
-    finished = together([[sys.executable, "-c", code]] * 6, tmp_path)
-    assert all(process.returncode == 0 for process in finished), [p.stderr for p in finished]
-    lines = [line for process in finished for line in process.stdout.splitlines()]
-    assert sum(line.startswith("encoding") for line in lines) == 1
-    assert len(set(lines)) == 2
-
-
 def test_truncated_archive(tmp_path, corpus):
     archive = tmp_path / "corpus.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
@@ -159,14 +126,6 @@ def test_something_else_than_the_corpus(tmp_path):
     text.write_text("no archive")
     with pytest.raises(DataError, match=r"text\.txt: not a whole \.tar\.gz archive"):
         load(aclimdb(text, tmp_path / "cache"))
-
-
-def test_cache_folder_that_cannot_be_written(corpus):
-    # /sys refuses even root.
-    with pytest.raises(
-        DataError, match=r"data\.cache_dir=/sys/auxgrad: cannot be written \(.+\); choose"
-    ):
-        load(aclimdb(corpus, "/sys/auxgrad"))
 
 
 def test_imdb25k_is_real(cache, capsys):

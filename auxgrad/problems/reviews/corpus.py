@@ -8,22 +8,17 @@ Keras' own copy has to be fetched.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import zipfile
-import zlib
+import sys
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse
-from filelock import FileLock
 from platformdirs import user_cache_path
 
-from auxgrad.errors import DataError
+from auxgrad.problems.reviews import cache
 from auxgrad.problems.reviews.reading import START, Columns
 from auxgrad.problems.reviews.sources import Corpus
 
@@ -62,28 +57,25 @@ class EncodedReviews:
 def load(source: Corpus) -> EncodedReviews:
     """Return the encoded reviews, from the cache, or encoded now, by one of all processes.
 
-    Print a line before the encoding, which takes seconds. Raises DataError.
+    Print a line before the encoding, which takes seconds, and one on stderr if the cache cannot be
+    written. Raises DataError.
     """
-    key = json.dumps([ENCODING_VERSION, source.name, source.num_words, source.content()])
+    described = json.dumps([ENCODING_VERSION, source.name, source.num_words, source.content()])
+    key = hashlib.sha256(described.encode()).hexdigest()
     folder = source.cache_dir or user_cache_path("auxgrad", appauthor=False)
-    file = folder / f"{source.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    cached = _read_cache(file, source)
-    if cached is not None:
-        return cached
-    lock = FileLock(f"{file}.lock")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        cached = _read_cache(file, source)
-        if cached is not None:
-            return cached
+
+    def encode() -> cache.Arrays:
         print(f"encoding the reviews of {source.name}, once, into {folder} ...", flush=True)
-        arrays = _encode(source.read())
-        with _writing(folder):
-            _write_cache(file, arrays)
-    finally:
-        lock.release()
+        return _encode(source.read())
+
+    arrays, error = cache.fetch(folder / f"{source.name}-{key[:16]}.npz", key, ARRAYS, encode)
+    if error:
+        print(
+            f"data.cache_dir={folder}: cannot be written ({error.strerror or error}); "
+            "the next run has to encode the reviews again",
+            file=sys.stderr,
+            flush=True,
+        )
     return _reviews(source, arrays)
 
 
@@ -98,38 +90,6 @@ def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
         digest.update(f"{name} {part.dtype.str} {part.shape}".encode())
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
-
-
-def _read_cache(file: Path, source: Corpus) -> EncodedReviews | None:
-    """None if there is no such file, or a damaged one, which is then encoded anew."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ARRAYS}
-            recorded = str(stored["fingerprint"])
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    reviews = _reviews(source, arrays)
-    return reviews if reviews.fingerprint == recorded else None
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(
-            f"data.cache_dir={folder}: cannot be written ({reason}); choose another folder"
-        ) from None
-
-
-def _write_cache(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    temporary = file.with_suffix(".tmp")  # One writer at a time: the caller holds the lock.
-    with temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, fingerprint=np.array(_fingerprint(arrays)), **arrays)
-    temporary.replace(file)
 
 
 def _encode(corpus: Columns) -> dict[str, np.ndarray]:
