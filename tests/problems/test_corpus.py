@@ -32,7 +32,7 @@ def test_layout_by_hand(tmp_path):
         "train/pos": ["A b\tc, C!", "c c it's", "b <br />c"],
         "train/neg": ["c b", "z", "`b`"],
         "test/pos": ["a Q", "c"],
-        "test/neg": ["new WORDS", ""],
+        "test/neg": ["new WORDS", "!"],
     }
     for part, contents in texts.items():
         (folder / part).mkdir(parents=True)

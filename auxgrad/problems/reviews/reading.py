@@ -6,8 +6,6 @@ import csv
 import hashlib
 import importlib.util
 import re
-import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from auxgrad.errors import DataError
+from auxgrad.problems.reviews import archive
 
 # Of Keras' imdb.npz, as published in keras.datasets.imdb, which checks it before it unpickles.
 KERAS_IMDB_SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
 SEPARATORS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_{|}~`\t\n', " "))
 START, UNKNOWN, FIRST_WORD = 1, 2, 4
-REVIEW_FILE = re.compile(r"(train|test)/(neg|pos)/[^/]+\.txt$")
+REVIEW_FILE = re.compile(r"(?:.*/)?((train|test)/(neg|pos)/[^/]+\.txt)", re.DOTALL)
 
 Review = tuple[str, int]  # text, label
 
@@ -84,11 +83,18 @@ def read_imdb25k(num_words: int) -> Columns:
 def read_aclimdb(path: Path, num_words: int) -> Columns:
     """Return the reviews of the folder aclImdb/, or of its .tar.gz. Raises DataError."""
     found: dict[str, dict[str, Review]] = {"train": {}, "test": {}}
-    for split, kind, name, content in _files(path):
+    for name, content in _files(path):
+        match = REVIEW_FILE.fullmatch(name)
+        assert match
+        name, split, kind = match.groups()
+        if not content:
+            raise DataError(f"data.path={path}: {name!r} is empty; must be a review")
         try:
             found[split][name] = (content.decode(), int(kind == "pos"))
-        except UnicodeDecodeError:
-            raise DataError(f"data.path={path}: {name} is not UTF-8 text") from None
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"data.path={path}: {name!r} is not UTF-8 text, see byte {error.start}"
+            ) from None
     for split, reviews in found.items():
         for label, folder in enumerate(("neg", "pos")):
             if sum(kind == label for _, kind in reviews.values()) < 2:
@@ -99,22 +105,18 @@ def read_aclimdb(path: Path, num_words: int) -> Columns:
     return _corpus_of_texts(train, test, num_words)
 
 
-def _files(path: Path) -> Iterator[tuple[str, str, str, bytes]]:
-    """Split, label folder, name and content of every labelled review in a folder or a .tar.gz."""
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every labelled review in a folder or a .tar.gz."""
+    if not path.is_dir():
+        yield from archive.files(path, REVIEW_FILE.fullmatch)
+        return
     try:
-        if path.is_dir():
-            for file in path.glob("t*/[np]*/*.txt"):
-                if match := REVIEW_FILE.search(file.as_posix()):
-                    yield match[1], match[2], match[0], file.read_bytes()
-            return
-        with tarfile.open(path) as archive:
-            for member in archive:
-                match, stream = REVIEW_FILE.search(member.name), archive.extractfile(member)
-                if match and stream:
-                    yield match[1], match[2], match[0], stream.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        kind = "cannot be read" if path.is_dir() else "not a whole .tar.gz archive"
-        raise DataError(f"data.path={path}: {kind} ({error})") from None
+        for file in path.glob("t*/[np]*/*.txt"):
+            name = file.relative_to(path).as_posix()
+            if REVIEW_FILE.fullmatch(name):
+                yield name, file.read_bytes()
+    except OSError as error:
+        raise DataError(f"data.path={path}: cannot be read ({error})") from None
 
 
 def content_of_aclimdb(path: Path) -> object:
