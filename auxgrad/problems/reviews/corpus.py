@@ -18,8 +18,9 @@ import numpy as np
 import scipy.sparse
 from platformdirs import user_cache_path
 
+from auxgrad.errors import DataError
 from auxgrad.problems.reviews import cache
-from auxgrad.problems.reviews.reading import START, Columns
+from auxgrad.problems.reviews.reading import START
 from auxgrad.problems.reviews.sources import Corpus
 
 # Raise it with every change of what `_encode` returns, so that no stale cache is read.
@@ -66,7 +67,7 @@ def load(source: Corpus) -> EncodedReviews:
 
     def encode() -> cache.Arrays:
         print(f"encoding the reviews of {source.name}, once, into {folder} ...", flush=True)
-        return _encode(source.read())
+        return _encode(source)
 
     arrays, error = cache.fetch(folder / f"{source.name}-{key[:16]}.npz", key, ARRAYS, encode)
     if error:
@@ -92,22 +93,53 @@ def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _encode(corpus: Columns) -> dict[str, np.ndarray]:
+def _encode(source: Corpus) -> cache.Arrays:
     # Imported here, since a warm cache has no use for it and it takes a second.
     from sklearn.model_selection import train_test_split
 
+    corpus = source.read()
+    labels = np.asarray(corpus.labels)
+    for row in np.flatnonzero(~np.isin(labels, (0, 1)))[:1]:
+        raise _refusal(source, f"review {row} has the label {labels[row]}; must be 0 or 1")
     indptr, indices = array("q", [0]), array("H")
     for columns in corpus.columns:
-        indices.extend(sorted({START, *columns}))
+        present = sorted({START, *columns})
+        if present[0] < 0 or present[-1] >= source.num_words:
+            odd = present[0] if present[0] < 0 else present[-1]
+            most = source.num_words - 1
+            raise _refusal(
+                source, f"review {len(indptr) - 1} has column {odd}; must be from 0 to {most}"
+            )
+        indices.extend(present)
         indptr.append(len(indices))
-    count = len(corpus.labels)
-    training = np.arange(count - corpus.test_size, dtype=np.int32)
+    count, test_size = len(labels), corpus.test_size
+    if len(indptr) - 1 != count:
+        raise _refusal(source, f"has {len(indptr) - 1} reviews and {count} labels; must be equally many")
+    if not 0 <= test_size <= count:
+        raise _refusal(source, f"has a test_size of {test_size}; must be from 0 to {count}")
+    training = np.arange(count - test_size, dtype=np.int32)
+    _check_labels(source, "train", labels[training])
     train, validation = train_test_split(training, test_size=0.2, random_state=0)
+    parts = {
+        "train": train,
+        "validation": validation,
+        "test": np.arange(count - test_size, count, dtype=np.int32),
+    }
+    for name, rows in parts.items():
+        _check_labels(source, name, labels[rows])
     return {
         "indptr": np.array(indptr, np.int64),
         "indices": np.array(indices, np.uint16),
-        "labels": corpus.labels.astype(np.uint8),
-        "train": train,
-        "validation": validation,
-        "test": np.arange(count - corpus.test_size, count, dtype=np.int32),
+        "labels": labels.astype(np.uint8),
+        **parts,
     }
+
+
+def _check_labels(source: Corpus, part: str, labels: np.ndarray) -> None:
+    for label, kind in enumerate(("negative", "positive")):
+        if label not in labels:
+            raise _refusal(source, f"{part} has no {kind} reviews; there must be some in every part")
+
+
+def _refusal(source: Corpus, fault: str) -> DataError:
+    return DataError(f"data={source.name}: {fault}")

