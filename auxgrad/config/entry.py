@@ -143,6 +143,7 @@ def plain_ending() -> Iterator[None]:
     HYDRA_FULL_ERROR=1 in the environment errors keep their whole traceback.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    _show_what_can_be_shown()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         yield
@@ -158,6 +159,13 @@ def plain_ending() -> Iterator[None]:
             raise
         print(users_traceback(error), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _show_what_can_be_shown() -> None:
+    """Print "?" for characters that standard output does not have, in processes of this one too."""
+    os.environ.setdefault("PYTHONIOENCODING", ":replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def one_line(error: Exception) -> str:

@@ -127,7 +127,7 @@ class Session:
         described = yaml.dump(config.to_dict(), Dumper=DUMPER, sort_keys=False)
         writer.text(described, CONFIG_FILE)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(described)
+        (folder / CONFIG_FILE).write_text(described, encoding="utf-8")
         has_tag = self._trainer.about_metrics is not None
         tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
         result = replace(self._trainer.train(writer, tensorboard), folder=str(folder))
@@ -140,7 +140,8 @@ class Session:
                 self._trainer.network.save(path)
         writer.flush()
         # Before the run counts as finished, so that a finished run has all its files.
-        (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2) + "\n")
+        described = json.dumps(asdict(result), indent=2)
+        (folder / RESULT_FILE).write_text(f"{described}\n", encoding="utf-8")
         writer.end("FINISHED")
         return result
 
@@ -165,7 +166,9 @@ def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
     if status == "FAILED":
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / TRACEBACK_FILE).write_text(traceback.format_exc())
+            (folder / TRACEBACK_FILE).write_text(
+                traceback.format_exc(), encoding="utf-8", errors="backslashreplace"
+            )
         with contextlib.suppress(Exception):
             writer.text(traceback.format_exc(), TRACEBACK_FILE)
     with contextlib.suppress(Exception):

@@ -87,4 +87,4 @@ def _is_process(tags: Mapping[str, str]) -> bool:
 def _boot() -> str:
     """Differs after every start of the machine."""
     file = Path("/proc/sys/kernel/random/boot_id")
-    return file.read_text().strip() if file.exists() else str(int(psutil.boot_time()))
+    return file.read_text(encoding="utf-8").strip() if file.exists() else str(int(psutil.boot_time()))

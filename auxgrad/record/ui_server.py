@@ -67,7 +67,7 @@ def server(uri: str, wanted: int | None = None) -> Iterator[tuple[subprocess.Pop
             if _answers(process, port):
                 break
         else:
-            words = " ".join(log.read_text(errors="replace").split())[-500:]
+            words = " ".join(log.read_text(encoding="utf-8", errors="replace").split())[-500:]
             raise TrackingError(f"the MLflow UI did not start: {words}")
         yield process, f"http://{HOST}:{port}"
 

@@ -144,7 +144,7 @@ class SlurmExecutor(Executor):
 def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
     """Execute the jobs of a SLURM task in a pool, and write what happens into a file."""
     signal.signal(signal.SIGTERM, pool.leave)  # submitit would ignore scancel.
-    with events_file.open("a") as stream:
+    with events_file.open("a", encoding="utf-8") as stream:
 
         def write(entry: object) -> None:
             stream.write(json.dumps(entry) + "\n")
