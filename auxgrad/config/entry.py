@@ -29,7 +29,7 @@ from auxgrad.config.composing import (
 from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.instances import check_option, default_problem
 from auxgrad.config.messages import check_values, explain_hydra, not_an_option, unknown_key
-from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_values
+from auxgrad.config.overrides import get_args_parser, parse_flags, parse_overrides, quote_values
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.config.values import parse_scalar
 from auxgrad.errors import AuxgradError, ConfigError
@@ -41,7 +41,7 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     Raises ConfigError for a flag that cannot be obeyed.
     """
     quoted = quote_values(arguments)
-    given = get_args_parser().parse_args(quoted)
+    given = parse_flags(quoted)
     if given.config_path:
         raise ConfigError(
             f"--config-path={given.config_path}: would hide auxgrad's own config groups; "

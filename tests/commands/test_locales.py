@@ -32,6 +32,31 @@ def test_a_report(tmp_path):
     assert b"? standard deviation" in done.stdout
 
 
+def test_words_that_the_locale_cannot_read(tmp_path):
+    done = in_ascii("-m", "auxgrad.train", "data=aclimdb", "data.path=größe", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.decode("ascii").splitlines() == [
+        r"auxgrad: data.path=gr\udcc3\udcb6\udcc3\udc9fe: is not text in this locale; "
+        "with LC_ALL=C.UTF-8 UTF-8 is"
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_whose_name_the_locale_does_not_have(tmp_path, corpus):
+    code = (
+        "from auxgrad.problems.reviews import AclImdb\n"
+        "from auxgrad.problems.reviews.corpus import load\n"
+        f"source = AclImdb(path={str(corpus)!r}, cache_dir={str(tmp_path)!r} + '/gr\\xf6\\xdfe')\n"
+        "from auxgrad.config.entry import plain_ending\n"
+        "with plain_ending():\n"
+        "    print(load(source).fingerprint)\n"
+    )
+    done = in_ascii("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    [line] = done.stderr.decode("ascii").splitlines()
+    assert line.startswith(rf"data.cache_dir={tmp_path}/gr\xf6\xdfe: cannot be written (")
+
+
 def test_processes_of_a_command(tmp_path):
     """As the workers of a sweep are, whose output goes into files."""
     code = (

@@ -21,7 +21,7 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 
 def fetch(
     file: Path, key: str, names: Iterable[str], make: Callable[[], Arrays]
-) -> tuple[Arrays, OSError | None]:
+) -> tuple[Arrays, Exception | None]:
     """Return the arrays of the file, or those made now, by one of all processes that ask.
 
     Args:
@@ -40,7 +40,7 @@ def fetch(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no such name in this locale.
         return make(), error
     try:
         if (found := _read(file, key, wanted)) is not None:

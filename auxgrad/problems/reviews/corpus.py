@@ -71,8 +71,9 @@ def load(source: Corpus) -> EncodedReviews:
 
     arrays, error = cache.fetch(folder / f"{source.name}-{key[:16]}.npz", key, ARRAYS, encode)
     if error:
+        reason = getattr(error, "strerror", None) or error
         print(
-            f"data.cache_dir={folder}: cannot be written ({error.strerror or error}); "
+            f"data.cache_dir={folder}: cannot be written ({reason}); "
             "the next run has to encode the reviews again",
             file=sys.stderr,
             flush=True,
