@@ -72,7 +72,7 @@ def parse_values(words: Iterable[str]) -> dict[str, list[str]]:
     parser = OverridesParser.create()
     for word in words:
         _check_text(word)
-        override = _parse(parser, word) if "=" in word else None
+        override = _parse(parser, _readable(parser, word)) if "=" in word else None
         if (
             override is None
             or override.is_delete()

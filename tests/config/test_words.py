@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxgrad.config import compose
+from auxgrad.config.composing import split_words
 from auxgrad.config.entry import one_line, prepare
 from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.messages import check_values
@@ -92,7 +93,9 @@ def test_a_path_needs_no_quotes(path):
     """The shell takes away those that it needs."""
     override = parse_overrides([f"data.cache_dir={path}"])["data.cache_dir"]
     assert override.value() == path
-    assert parse_overrides([f"tracking.uri={path}"])["tracking.uri"].value() == path
+    # As reports and the UI read words.
+    assert parse_values([f"data.cache_dir={path}"]) == {"data.cache_dir": [path]}
+    assert split_words([f"tracking.uri={path}"])[0].uri == path
 
 
 @pytest.mark.parametrize(
