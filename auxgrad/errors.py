@@ -41,7 +41,7 @@ class ConfigError(AuxgradError):
 
 
 class DataError(AuxgradError):
-    """Data that is missing, damaged or cannot be cached."""
+    """Data that is missing or damaged, or that no network can be trained on."""
 
 
 class TrackingError(AuxgradError):

@@ -81,6 +81,21 @@ def test_modules_are_small(path):
     assert len(path.read_text().splitlines()) <= 300
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_text_files_have_an_encoding(path):
+    """Or it would be that of the locale."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+        given = {word.arg: word.value for word in node.keywords}
+        modes = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        is_text = name in ("read_text", "write_text") or (
+            name == "open" and any(set(str(mode)) <= set("rwaxt+") for mode in modes)
+        )
+        assert not is_text or "encoding" in given, f"{path}:{node.lineno}"
+
+
 def test_no_level_is_crowded():
     for folder in {path.parent for path in MODULES} | {REPOSITORY / "auxgrad"}:
         entries = {each.name for each in folder.iterdir()} - {

@@ -48,9 +48,15 @@ def validate(composed: DictConfig, hydra: Any = None) -> Config:
 
 
 def values_of(composed: DictConfig, resolve: bool = True) -> dict[Any, Any]:
-    """Return the values of a composed config without the node `hydra`."""
+    """Return the values of a composed config without the node `hydra`.
+
+    Raises ConfigError for an interpolation that leads nowhere.
+    """
     keys = [str(key) for key in composed if key != "hydra"]
-    values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=resolve)
+    try:
+        values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=resolve)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain_hydra(error)) from None
     assert isinstance(values, dict)
     return values
 
@@ -113,6 +119,8 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
             )
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain_hydra(error)) from None
+    except (AssertionError, AttributeError, LookupError, TypeError) as error:  # Hydra's, on odd words.
+        raise ConfigError(f"{' '.join(words)}: cannot be composed ({explain_hydra(error)})") from None
     check_obeyed(composed, words)
     return validate(composed).normalise()
 
@@ -136,6 +144,8 @@ def check_obeyed(composed: DictConfig, overrides: Iterable[str]) -> None:
             )
         if key not in RUN_KEYS or override.is_sweep_override():
             continue
+        if key not in composed:
+            raise ConfigError(f"{override.input_line}: every run has {key}; it cannot be left out")
         asked, found = parse_scalar(str(override.value())), composed[key]
         if (key == "mode" or not isinstance(asked, str)) and format_value(found) != format_value(asked):
             raise ConfigError(

@@ -30,7 +30,7 @@ from auxgrad.config.composing import (
 from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.instances import check_option, default_problem
 from auxgrad.config.messages import check_values, explain_hydra, not_an_option, unknown_key
-from auxgrad.config.overrides import get_args_parser, parse_overrides, quote_values
+from auxgrad.config.overrides import get_args_parser, parse_flags, parse_overrides, quote_values
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.config.values import parse_scalar
 from auxgrad.errors import AuxgradError, ConfigError, without_passwords
@@ -44,7 +44,7 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     """
     check_passwords(arguments)
     quoted = quote_values(arguments)
-    given = get_args_parser().parse_args(quoted)
+    given = parse_flags(quoted)
     if given.config_path:
         raise ConfigError(
             f"--config-path={given.config_path}: would hide auxgrad's own config groups; "
@@ -164,6 +164,7 @@ def plain_ending() -> Iterator[None]:
     HYDRA_FULL_ERROR=1 in the environment errors keep their whole traceback.
     """
     interruption.install()
+    _show_what_can_be_shown()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         yield
@@ -177,6 +178,13 @@ def plain_ending() -> Iterator[None]:
         shown = traceback.format_exc().rstrip() if show_traceback else users_traceback(error)
         print(without_passwords(shown), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _show_what_can_be_shown() -> None:
+    """Print "?" for characters that standard output does not have, in processes of this one too."""
+    os.environ.setdefault("PYTHONIOENCODING", ":replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def one_line(error: Exception) -> str:

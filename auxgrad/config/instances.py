@@ -98,7 +98,7 @@ def check_option(key: str, value: str, problem: str, data: str | None) -> None:
     """
     section, _, name = key.partition(".")
     option = problem if section == "problem" else data
-    if option is None:
+    if option is None and problem in options("problem"):
         defaults = preset("problem", problem).get("defaults", [])
         option = next((each["/data@_global_.data"] for each in defaults if isinstance(each, dict)), None)
     if option is None or option not in options(section):

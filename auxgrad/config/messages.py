@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.schema import BY_MODE_FILE, Config, TrackingConfig
-from auxgrad.config.values import format_value, parse_scalar
+from auxgrad.config.values import format_value, parse_scalar, visible
 from auxgrad.errors import ConfigError
 from auxgrad.problems.options import Section
 
@@ -117,7 +117,7 @@ def _field_of(key: str) -> FieldInfo | None:
 
 
 def _explain(item: Mapping[str, Any], field_of: Callable[[str], FieldInfo | None]) -> str:
-    key, given = _key_of(item), format_value(item["input"])
+    key, given = _key_of(item), visible(format_value(item["input"]))
     if item["type"] == "extra_forbidden":
         return unknown_key(key, given)
     if item["type"] == "missing":
@@ -133,7 +133,7 @@ def _explain(item: Mapping[str, Any], field_of: Callable[[str], FieldInfo | None
 
 
 def _not_allowed(key: str, value: object) -> str:
-    return f"{key}={format_value(value)}: must be {Config.model_fields[key].description}"
+    return f"{key}={visible(format_value(value))}: must be {Config.model_fields[key].description}"
 
 
 def not_an_option(group: str, option: str, known: Sequence[str]) -> str:

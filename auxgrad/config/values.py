@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
+UNSHOWN = (
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+)  # Unicode's kinds of characters that would break a line, or a terminal.
+
 
 def parse_scalar(text: str) -> int | float | bool | str:
     """Return the value that an option's name stands for.
@@ -34,6 +44,20 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def visible(text: str) -> str:
+    r"""Return the text in one line: control characters as Python writes them.
+
+    >>> print(visible("first\nsecond"))
+    first\nsecond
+    """
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in UNSHOWN else char
+        for char in text
+    )
+
+
 def quote(text: str) -> str:
     """Return the text as a string of Hydra's grammar, whatever is in it."""
-    return "'" + text.replace("'", "\\'") + "'"
+    # A backslash is itself, except before a quote.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (found[2] and "\\'"), text)
+    return f"'{escaped}'"

@@ -202,7 +202,7 @@ def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
         trace = without_passwords(traceback.format_exc())
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / TRACEBACK_FILE).write_text(trace, encoding="utf-8")
+            (folder / TRACEBACK_FILE).write_text(trace, encoding="utf-8", errors="backslashreplace")
             (folder / FILE).unlink(missing_ok=True)
         with contextlib.suppress(Exception):
             writer.text(trace, TRACEBACK_FILE)

@@ -103,7 +103,7 @@ class Problem(Named, ABC):
     def load(self) -> Data:
         """Return the data; called once in a process for equal options.
 
-        Raises DataError if the data is missing, damaged or cannot be cached.
+        Raises DataError if the data is missing or damaged.
         """
 
     @abstractmethod

@@ -34,8 +34,8 @@ class Data:
         shuffle_buffer: from how many examples of a `tf.data.Dataset` the next one is drawn in training.
 
     Raises:
-        DataError: a part is no pair, is empty or has arrays of different lengths, or a size or the
-            fingerprint of a `tf.data.Dataset` is missing.
+        DataError: a part is no pair, is empty, has arrays of different lengths, or has numbers that are
+            not finite; or a size or the fingerprint of a `tf.data.Dataset` is missing.
 
     >>> import numpy as np
     >>> x, y = np.zeros((6, 2)), np.zeros(6)
@@ -75,7 +75,10 @@ class Data:
                 raise DataError(f"Data: {part} is a tf.data.Dataset; fingerprint= must be given")
             if part not in self.sizes:
                 raise DataError(f"Data: {part} is a tf.data.Dataset; sizes= must have {part!r}")
-            return self.sizes[part]
+            size = self.sizes[part]
+            if not isinstance(size, int) or size < 1:
+                raise DataError(f"Data: sizes[{part!r}] is {size!r}; must be a whole number >= 1")
+            return size
         if not isinstance(content, tuple) or len(content) != 2:
             raise DataError(f"Data: {part} is {type(content).__name__}; must be a pair (x, y)")
         if part in self.sizes:
@@ -86,6 +89,7 @@ class Data:
                 kind = type(array).__name__
                 raise DataError(f"Data: {part}{place} is {kind}; must be an array of examples")
             rows.append(int(array.shape[0]))
+            _check_finite(f"{part}{place}", array)
         if len(set(rows)) != 1:
             lengths = " and ".join(str(length) for length in dict.fromkeys(rows))
             raise DataError(f"Data: {part} has arrays of {lengths} rows; must be equally many")
@@ -121,6 +125,27 @@ def leaves(structure: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield place, structure
 
 
+def _check_finite(place: str, array: Any) -> None:
+    """Raise DataError if numbers of an array are not finite, with the index of the first."""
+    import numpy as np
+    import scipy.sparse
+
+    sparse = scipy.sparse.csr_array(array) if scipy.sparse.issparse(array) else None
+    values = np.asarray(array) if sparse is None else sparse.data
+    if values.dtype.kind not in "fc":
+        return
+    with np.errstate(all="ignore"):
+        total = values.sum()  # One pass, without an array as large.
+    if np.isfinite(total):
+        return
+    for index in np.argwhere(~np.isfinite(values))[:1]:
+        value = values[tuple(index)]
+        if sparse is not None:
+            index = [axis[index[0]] for axis in sparse.tocoo().coords]
+        found = f"{value} at {[int(i) for i in index]}"
+        raise DataError(f"Data: {place} has {found}; must be finite numbers")
+
+
 def _contents(array: Any) -> Iterator[tuple[str, Any]]:
     """Type and shape of an array as text, and its bytes; several of them for a sparse one."""
     import numpy as np
@@ -134,7 +159,10 @@ def _contents(array: Any) -> Iterator[tuple[str, Any]]:
         parts = [np.asarray(array)]
     for part in parts:
         if part.dtype.hasobject:
-            texts = [item.encode() if isinstance(item, str) else item for item in part.ravel()]
+            texts = [
+                item.encode(errors="surrogatepass") if isinstance(item, str) else item
+                for item in part.ravel()
+            ]
             if not all(isinstance(text, bytes) for text in texts):
                 raise DataError("Data: an array of Python objects; must be numbers or texts")
             yield f"texts {part.shape} {[len(text) for text in texts]}", b"".join(texts)

@@ -41,7 +41,7 @@ def network_file_system(file: Path, mounts: str | None = None) -> str | None:
         mounts: a table of mounts like that of Linux, which is taken if none is given.
     """
     if mounts is None:
-        mounts = MOUNTS.read_text(errors="surrogateescape") if MOUNTS.exists() else ""
+        mounts = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape") if MOUNTS.exists() else ""
     whole, place, kind = file.resolve(), Path(), ""
     for line in mounts.splitlines():
         _, point, found, *_ = line.split(" ")

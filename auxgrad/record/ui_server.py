@@ -68,7 +68,8 @@ def server(uri: str, wanted: int | None = None) -> Iterator[tuple[subprocess.Pop
             if _answers(process, port):
                 break
         else:
-            words = hide_password(" ".join(log.read_text(errors="replace").split()), uri)[-500:]
+            said = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
+            words = hide_password(said, uri)[-500:]
             raise TrackingError(f"the MLflow UI did not start: {words}")
         yield process, f"http://{HOST}:{port}"
 

@@ -44,7 +44,7 @@ def published_columns(metric: Metric) -> tuple[str, ...]:
 
 def write_runs(file: Path, runs: Sequence[ReportedRun], metric: Metric = LOSS) -> None:
     """Write one row for each finished run, with the `columns`; unknown values are left empty."""
-    with file.open("w", newline="") as out:
+    with file.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)
         table.writerow(columns(metric))
         for number, run in enumerate(runs):

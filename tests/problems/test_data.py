@@ -71,6 +71,10 @@ def test_the_fingerprint_does_not_depend_on_the_layout_in_memory():
             "Data: train is a tf.data.Dataset; sizes= must have 'train'",
         ),
         (
+            {"train": tf.data.Dataset.range(3), "fingerprint": "f", "sizes": {"train": 0}},
+            "Data: sizes['train'] is 0; must be a whole number >= 1",
+        ),
+        (
             {"train": (np.array([None] * 6), Y)},
             "Data: an array of Python objects; must be numbers or texts",
         ),
@@ -80,6 +84,41 @@ def test_what_is_refused(parts, line):
     with pytest.raises(DataError) as caught:
         data(**parts)
     assert str(caught.value) == line
+
+
+def spoilt(value, kind=np.float64, place=(3, 1)):
+    array = X.astype(kind)
+    array[place] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        ({"train": (spoilt(np.nan), Y)}, "train[0] has nan at [3, 1]"),
+        ({"train": (spoilt(np.inf, np.float16), Y)}, "train[0] has inf at [3, 1]"),
+        ({"train": (spoilt(-np.inf, np.float32), Y)}, "train[0] has -inf at [3, 1]"),
+        ({"train": (spoilt([np.inf, -np.inf], place=4), Y)}, "train[0] has inf at [4, 0]"),
+        ({"train": (spoilt(np.nan, np.complex64), Y)}, "train[0] has (nan+0j) at [3, 1]"),
+        ({"train": (scipy.sparse.csr_array(spoilt(np.nan)), Y)}, "train[0] has nan at [3, 1]"),
+        ({"train": (scipy.sparse.lil_array(spoilt(np.nan)), Y)}, "train[0] has nan at [3, 1]"),
+        ({"validation": (X, {"a": Y, "b": spoilt(np.nan)[:, 1]})}, "validation[1]['b'] has nan at [3]"),
+        ({"test": ((X, spoilt(np.nan)), Y)}, "test[0][1] has nan at [3, 1]"),
+        ({"auxiliary": {"own": (X, spoilt(np.nan))}}, "auxiliary own[1] has nan at [3, 1]"),
+        ({"train": (spoilt(np.nan), Y), "fingerprint": "mine"}, "train[0] has nan at [3, 1]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_numbers_that_are_not_finite_are_refused(parts, found):
+    with pytest.raises(DataError) as caught:
+        data(**parts)
+    assert str(caught.value) == f"Data: {found}; must be finite numbers"
+
+
+def test_finite_numbers_whose_sum_is_not_are_taken():
+    for kind in (np.float16, np.float32, np.float64):
+        large = np.full_like(X, np.finfo(kind).max, kind)
+        assert data(train=(large, Y)).sizes["train"] == 6
 
 
 def test_streams_are_batched_shuffled_by_seed_and_of_the_size_that_was_told():

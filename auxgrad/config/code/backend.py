@@ -17,6 +17,6 @@ def check_backend() -> None:
         file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
         place = f"backend in {file}"
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            backend = json.loads(file.read_text()).get("backend")
+            backend = json.loads(file.read_text(encoding="utf-8")).get("backend")
     if backend and backend != "tensorflow":
         raise ConfigError(f"{place}={backend}: must be tensorflow")

