@@ -15,6 +15,7 @@ from filelock import FileLock
 from auxgrad.config.addresses import hide_password, sqlite_file, store_address
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import TrackingError
+from auxgrad.process.locks import holding
 from auxgrad.record import view
 from auxgrad.record.database import create_database
 from auxgrad.record.environment import CONTACT_SECONDS, few_retries, quieten, tell_of_outages
@@ -56,7 +57,7 @@ def _claimed(name: str, uri: str, file: Path) -> Iterator[None]:
     """Holds the lock of an SQLite file: unlocked, processes that make a database at once break it."""
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(FileLock(f"{file}.lock"))
+            held.enter_context(holding(FileLock(f"{file}.lock")))
             file.open("ab").close()
         except OSError as error:
             raise TrackingError(f"{name}={uri}: cannot be written ({error.strerror or error})") from None

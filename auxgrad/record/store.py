@@ -14,6 +14,7 @@ from auxgrad.config.addresses import sqlite_file
 from auxgrad.config.identity import Identity
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError, without_passwords
 from auxgrad.process.liveness import Observer, process_of, process_tags
+from auxgrad.process.locks import holding
 from auxgrad.record import view
 from auxgrad.record.claims import ASKING, CLAIM, HELD, may_keep
 from auxgrad.record.database import Database
@@ -176,7 +177,7 @@ class Store:
         if self._file_lock is None:
             yield False
             return
-        with self._file_lock:
+        with holding(self._file_lock):
             yield True
 
     @cached_property

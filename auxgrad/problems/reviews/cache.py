@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from auxgrad.process.locks import holding
+
 Arrays = dict[str, np.ndarray]
 
 KEY = "key"
@@ -36,13 +38,12 @@ def fetch(
     wanted = {KEY, *names}
     if (found := _read(file, key, wanted)) is not None:
         return found, None
-    lock = FileLock(f"{file}.lock")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (OSError, ValueError) as error:  # ValueError: no such name in this locale.
-        return make(), error
-    try:
+    with contextlib.ExitStack() as held:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(holding(FileLock(f"{file}.lock")))
+        except (OSError, ValueError) as error:  # ValueError: no such name in this locale.
+            return make(), error
         if (found := _read(file, key, wanted)) is not None:
             return found, None
         made = make()
@@ -51,8 +52,6 @@ def fetch(
         except OSError as error:
             return made, error
         return made, None
-    finally:
-        lock.release()
 
 
 def _read(file: Path, key: str, names: set[str]) -> Arrays | None:
