@@ -65,11 +65,15 @@ class Checkpoint:
         arrays |= {f"v{i}": each for i, each in enumerate(self.variables)}
         arrays |= {f"b{i}": each for i, each in enumerate(self.best)}
         new = file.with_name(f"{file.name}.new")
-        with new.open("wb") as stream:
-            np.savez(stream, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(file)
+        try:
+            with new.open("wb") as stream:
+                np.savez(stream, **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
+            new.replace(file)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
 
     @staticmethod
     def load(file: Path) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
         self._before = 0.0
         self._pause = EVERY_SECONDS
+        self._has_failed = False
 
     @property
     def seconds(self) -> float:
@@ -76,10 +78,19 @@ class Checkpoints(keras.callbacks.Callback):
         is_due = time.perf_counter() - self._saved > self._pause
         if is_due or interruption.is_requested():
             started = time.perf_counter()
-            self._checkpoint(epoch + 1).save(self._file)
+            self._save(epoch + 1)
             self._saved = time.perf_counter()
             self._pause = max(EVERY_SECONDS, (self._saved - started) / MOST_SHARE)
             interruption.check()
+
+    def _save(self, epoch: int) -> None:
+        try:
+            self._checkpoint(epoch).save(self._file)
+        except OSError as error:
+            if not self._has_failed:
+                told = f"note      {self._file}: no checkpoint can be written ({error.strerror}); "
+                print(f"{told}the run goes on", file=sys.stderr, flush=True)
+            self._has_failed = True
 
     def _checkpoint(self, epoch: int) -> Checkpoint:
         state = np.random.get_state(legacy=False)

@@ -205,6 +205,20 @@ def test_a_checkpoint_is_written_in_one_piece(tmp_path, monkeypatch):
         Checkpoint.load(tmp_path / "nothing")
 
 
+def test_a_full_disk_costs_the_checkpoint_only(in_tmp, monkeypatch, capsys):
+    monkeypatch.setattr(checkpointing, "EVERY_SECONDS", 0.0)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    result = go(in_tmp / "out", "a", "mode=SingleTask")
+    assert result.epochs == 7
+    told = f"{FILE}: no checkpoint can be written (No space left on device); the run goes on"
+    assert capsys.readouterr().err.count(told) == 1
+    assert not list(in_tmp.rglob(f"{FILE}*"))
+
+
 @pytest.mark.parametrize("policy", ["stop", "continue"])
 def test_a_loss_that_is_not_a_number(in_tmp, capsys, policy):
     result = go(in_tmp / "out", "a", "mode=SingleTask", f"on_nan={policy}", learning_rate=1e30)
