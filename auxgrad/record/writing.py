@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from auxgrad.errors import TrackingError
+from auxgrad.errors import TrackingError, without_passwords
 from auxgrad.process.liveness import HEARTBEAT, HEARTBEAT_SECONDS, heartbeat
 from auxgrad.record.environment import few_retries
 
@@ -216,7 +216,7 @@ def _is_outage(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
+    return without_passwords(" ".join(str(error).split()))[:120]
 
 
 @functools.cache
