@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import re
 import sys
 import traceback
@@ -223,9 +224,9 @@ def _report(result: Result, store: Store) -> None:
     )
     further = [f"{name} {value:.4f}" for name, value in result.test_metrics.items()]
     print(f"result    {', '.join([f'test loss {result.test_loss:.4f}', *further])}")
-    if result.diverged:
-        print(f"diverged  the training loss is NaN or infinite at step {result.diverged};")
-        print("          a lower lam or learning rate may help")
+    if result.diverged or not math.isfinite(result.test_loss):
+        place = f" at step {result.diverged}" if result.diverged else ""
+        print(f"diverged  a loss is NaN or infinite{place}; a lower lam or learning rate may help")
     command, page = links.ui_command(store), links.run_url(store, result.run_id)
     if command:
         print(f"see it    {command}")
