@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
-def store_uri(config: TrackingConfig) -> str:
-    """Return MLFLOW_TRACKING_URI, else `tracking.uri`, else mlflow.db in the working directory."""
-    return store_address(config.uri)[1]
-
-
 def open_store(config: TrackingConfig, create: bool = True) -> Store:
     """Return the experiment in its store, both created when missing, safely from many processes at once.
 

@@ -20,12 +20,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from auxgrad.config import Identity
+from auxgrad.config.addresses import store_address
 from auxgrad.config.identity import Names
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
 from auxgrad.record import store as module
 from auxgrad.record import view, writing
-from auxgrad.record.opening import open_sibling, open_store, store_uri
+from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.remote import Server, stored
 from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY
@@ -57,11 +58,11 @@ def store(in_tmp):
 
 
 def test_environment_then_key_then_working_directory(in_tmp, monkeypatch):
-    assert store_uri(tracking()) == f"sqlite:///{in_tmp}/mlflow.db"
-    assert store_uri(tracking("sqlite:///sub/runs.db")) == f"sqlite:///{in_tmp}/sub/runs.db"
-    assert store_uri(tracking("http://127.0.0.1:5000")) == "http://127.0.0.1:5000"
+    assert store_address(None)[1] == f"sqlite:///{in_tmp}/mlflow.db"
+    assert store_address("sqlite:///sub/runs.db")[1] == f"sqlite:///{in_tmp}/sub/runs.db"
+    assert store_address("http://127.0.0.1:5000")[1] == "http://127.0.0.1:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite+pysqlite:////elsewhere/mlflow.db")
-    assert store_uri(tracking("http://127.0.0.1:5000")) == "sqlite:////elsewhere/mlflow.db"
+    assert store_address("http://127.0.0.1:5000")[1] == "sqlite:////elsewhere/mlflow.db"
 
 
 def test_artifacts_lie_beside_the_database(store, in_tmp):
