@@ -63,15 +63,15 @@ def _serve(store: Store, port: int | None, is_to_be_opened: bool) -> None:
     store.analyze()
     print(f"starting  the MLflow UI on {store.address}", flush=True)
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
-    with interruption.in_order(), server(store.uri, port) as (process, address):
-        try:
+    try:
+        with interruption.in_order(), server(store.uri, port) as (process, address):
             _show(store, address, is_to_be_opened)
             print("stop it   with Ctrl-C", flush=True)
             process.wait()
-        except KeyboardInterrupt:
-            print("\nstopped", flush=True)
-            return
-        raise TrackingError(f"the MLflow UI ended by itself, with status {process.returncode}")
+    except KeyboardInterrupt:
+        print("\nstopped", flush=True)
+        return
+    raise TrackingError(f"the MLflow UI ended by itself, with status {process.returncode}")
 
 
 def _show(store: Store, address: str | None, is_to_be_opened: bool) -> None:

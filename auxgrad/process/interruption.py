@@ -30,15 +30,15 @@ class _State:
 
 
 def install(interrupts: bool = True) -> None:
-    """Handle SIGTERM, and with `interrupts` SIGINT, from now on.
+    """Handle SIGTERM, and with `interrupts` SIGINT, from now on; else ignore SIGINT.
 
     After a first signal another SIGTERM changes nothing (SLURM and a parent process may both send one);
     another Ctrl-C raises KeyboardInterrupt at once. SIGINT stays ignored in a process that was started
     so, such as one in the background of a script.
     """
     signal.signal(signal.SIGTERM, _handle)
-    if interrupts and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _handle)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _handle if interrupts else signal.SIG_IGN)
 
 
 @contextlib.contextmanager

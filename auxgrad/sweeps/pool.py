@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -94,7 +95,9 @@ class _Process:
         self.connection, theirs = context.Pipe()
         arguments = (theirs, dict(self._slot.environment), self._make_worker)
         self.process = context.Process(target=_work, args=arguments, daemon=False)
-        # Ctrl-C reaches every process of the terminal; a worker waits for its parent's word.
+        # Ctrl-C reaches every process of the terminal; a worker waits for its parent's word, from its
+        # first moment on. The tracker of resources would unblock signals when it is started.
+        resource_tracker.ensure_running()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()

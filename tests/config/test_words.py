@@ -95,7 +95,7 @@ def test_a_path_needs_no_quotes(path):
     assert override.value() == path
     # As reports and the UI read words.
     assert parse_values([f"data.cache_dir={path}"]) == {"data.cache_dir": [path]}
-    assert split_words([f"tracking.uri={path}"])[0].uri == path
+    assert split_words([f"tracking.experiment={path}"])[0].experiment == path
 
 
 @pytest.mark.parametrize(
