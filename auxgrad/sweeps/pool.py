@@ -50,13 +50,14 @@ def run_all(
     jobs: Mapping[int, Any],
     places: Sequence[Slot],
     make_worker: Callable[[], Worker] = Worker,
+    before_stopping: Callable[[], None] = lambda: None,
 ) -> Generator[Event]:
     """Execute all jobs in worker processes and yield what happens, as it happens.
 
     Each process makes a worker, once, and calls it with one job after another. A process that dies costs
     its job a failure, and is replaced. When the iteration is left early (an exception, Ctrl-C, close())
-    the processes are asked to end their runs cleanly; another Ctrl-C kills them at once. They also end
-    when this process dies.
+    `before_stopping` is called and the processes are asked to end their runs cleanly; another Ctrl-C
+    kills them at once. They also end when this process dies.
     """
     waiting = deque(jobs)
     processes = [_Process(slot, make_worker) for slot in places[: len(jobs)]]
@@ -77,6 +78,9 @@ def run_all(
                     done = process.job
                     assert done is not None
                     yield Event(done, process.take())
+    except BaseException:
+        before_stopping()
+        raise
     finally:
         _end(processes)
 

@@ -162,14 +162,16 @@ def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
             os.fsync(stream.fileno())
 
         running: set[int] = set()
-        try:
-            for event in pool.run_all(jobs, slots(workers, jobs_per_gpu=workers)):
-                running ^= {event.number}
-                write([event.number, None if event.outcome is None else to_dict(event.outcome)])
-        except (SystemExit, KeyboardInterrupt):
+
+        def tell() -> None:
+            # Before the workers have ended: SLURM leaves this process some seconds only.
             for number in sorted(running):
                 write([number, to_dict(Failure("its SLURM task was ended", was_interrupted=True))])
-            raise
+
+        places = slots(workers, jobs_per_gpu=workers)
+        for event in pool.run_all(jobs, places, before_stopping=tell):
+            running ^= {event.number}
+            write([event.number, None if event.outcome is None else to_dict(event.outcome)])
         write(END)
 
 
