@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 import time
@@ -33,6 +34,8 @@ class Checkpoints(keras.callbacks.Callback):
         file: the place of the checkpoints.
         stopping, curves: the other callbacks that have a state.
         steps_per_epoch: optimisation steps in an epoch.
+        order: is left when training has ended. After the first step, which has to be compiled,
+            signals wait in it for the end of an epoch.
         resumed: the checkpoint to go on from.
     """
 
@@ -42,11 +45,13 @@ class Checkpoints(keras.callbacks.Callback):
         stopping: keras.callbacks.EarlyStopping,
         curves: RecordCurves,
         steps_per_epoch: int,
+        order: contextlib.ExitStack,
         resumed: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self._file, self._stopping, self._curves = file, stopping, curves
-        self._steps_per_epoch, self._resumed = steps_per_epoch, resumed
+        self._steps_per_epoch, self._order, self._resumed = steps_per_epoch, order, resumed
+        self._postpones = False
         self.history: dict[str, list[float]] = {}
         self._before = 0.0
         self._pause = EVERY_SECONDS
@@ -66,6 +71,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._epoch_started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if not self._postpones:
+            self._postpones = True
+            self._order.enter_context(interruption.postponed())
         if interruption.is_requested():
             done = (batch + 1) / self._steps_per_epoch
             passed = time.perf_counter() - self._epoch_started

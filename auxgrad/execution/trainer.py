@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import sys
@@ -23,7 +24,6 @@ from auxgrad.execution.curves import RecordCurves
 from auxgrad.execution.result import Result
 from auxgrad.problems.base import Training, options_of
 from auxgrad.problems.data import Data, is_stream
-from auxgrad.process import interruption
 from auxgrad.record.writing import RunWriter
 from auxgrad.training import devices
 from auxgrad.training.batches import TrainingBatches, in_order, streamed_in_order
@@ -169,11 +169,11 @@ class Trainer:
         stopping = keras.callbacks.EarlyStopping(
             "val_loss", patience=self.training.patience, restore_best_weights=True
         )
-        checkpoints = Checkpoints(checkpoint, stopping, curves, self.steps_per_epoch, resumed)
         callbacks = [curves, stopping]
         if tensorboard:
             callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
-        with interruption.postponed():
+        with contextlib.ExitStack() as order:
+            checkpoints = Checkpoints(checkpoint, stopping, curves, self.steps_per_epoch, order, resumed)
             self.model.fit(
                 self._batches.restart(self._order, steps),
                 steps_per_epoch=self.steps_per_epoch,

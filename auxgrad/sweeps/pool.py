@@ -10,6 +10,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from multiprocessing import resource_tracker
@@ -157,8 +158,9 @@ def _end(processes: Iterable[_Process]) -> None:
                     each.connection.close()  # It ends by itself.
                 else:
                     each.process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
         for process in alive:
-            process.join(GRACE_SECONDS)
+            process.join(max(0.0, deadline - time.monotonic()))
     finally:
         for process in alive:
             if process.is_alive():
