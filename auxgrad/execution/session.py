@@ -189,6 +189,8 @@ def _interruption(error: BaseException) -> BaseException | None:
     """
     if not isinstance(error, Exception):
         return error
+    if (asked := interruption.requested()) is not None:
+        return asked  # Whatever a library has made of it.
     if type(error).__module__.startswith("tensorflow."):
         if "KeyboardInterrupt" in str(error):
             return KeyboardInterrupt()

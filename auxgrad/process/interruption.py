@@ -73,8 +73,16 @@ def is_requested() -> bool:
 
 def check() -> None:
     """Raise KeyboardInterrupt or SystemExit(143) if a signal has asked the process to end."""
-    if _State.received is not None:
-        _raise(_State.received)
+    if (raised := requested()) is not None:
+        raise raised
+
+
+def requested() -> BaseException | None:
+    """Return what a signal that has asked the process to end raises; None without any."""
+    if _State.received is None:
+        return None
+    is_interrupt = _State.received == signal.SIGINT
+    return KeyboardInterrupt() if is_interrupt else SystemExit(128 + _State.received)
 
 
 def _handle(number: int, frame: Any) -> None:
@@ -82,15 +90,9 @@ def _handle(number: int, frame: Any) -> None:
     if _State.reaction is Reaction.EXIT:
         _exit(number)
     if is_first and _State.reaction is Reaction.RAISE:
-        _raise(number)
+        check()
     if not is_first and number == signal.SIGINT:
-        _raise(number)
-
-
-def _raise(number: int) -> None:
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
+        check()
 
 
 def _exit(number: int) -> None:
