@@ -184,6 +184,28 @@ def sweeps(figures: Figures, seeds: int, limit: Sequence[str]) -> Iterator[Seque
     yield ["eager dense, one process after the other", f"{3600 / each:,.0f}", ""]
 
 
+def checkpoints(figures: Figures, is_quick: bool) -> Iterator[Sequence[str]]:
+    epochs = 2 if is_quick else 150
+    for problem in ("reviews", "toy"):
+        with tempfile.TemporaryDirectory() as folder:
+            overrides = [f"problem={problem}", "mode=Projection", f"problem.epochs={epochs}"]
+            if problem == "reviews":
+                overrides.append(f"problem.patience={epochs}")
+            command(["benchmarks.checkpoints", "cost.json", *overrides], folder)
+            cost = json.loads(Path(folder, "cost.json").read_text(encoding="utf-8"))
+        share = 100 * cost["checkpoints"] / cost["training"]
+        figures.add("checkpoints", problem, "share of training", share, "%")
+        figures.add("checkpoints", problem, "written", cost["written"], "")
+        yield [
+            problem,
+            f"{cost['training']:.1f}",
+            str(cost["written"]),
+            f"{cost['megabytes']:.0f}",
+            f"{1000 * cost['checkpoints']:.0f}",
+            f"{share:.2f} %",
+        ]
+
+
 def growth(figures: Figures, count: int, points: int) -> Iterator[Sequence[str]]:
     for dimension, values in GROWTH.items():
         for override in values[:points]:
@@ -262,6 +284,20 @@ class Sections:
                 "outside training and evaluation, after the first run",
             ],
             sweeps(self.figures, seeds, self.limit),
+        )
+
+    def checkpoints(self) -> None:
+        table(
+            "Checkpoints of one run of Projection",
+            [
+                "problem",
+                "training, s",
+                "written",
+                "MB each",
+                "all of their work, ms",
+                "share of training",
+            ],
+            checkpoints(self.figures, self.quick),
         )
 
     def growth(self) -> None:

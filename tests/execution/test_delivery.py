@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
+import threading
+from urllib.parse import urlsplit
 
 import pytest
+from conftest import mlflow_ui
 
 from auxgrad.config import compose
 from auxgrad.config.schema import TrackingConfig
@@ -69,6 +74,75 @@ def test_a_store_that_is_away_for_a_while(in_tmp, tracking, away, capfd):
     assert told.count("tracking  the store does not answer") == 1
     assert "tracking  the store answers again" in told
     curve = open_store(tracking).client.get_metric_history(run.run_id, "train_loss")
+    assert [each.step for each in curve] == list(range(1, result.steps + 1))
+
+
+class Proxy:
+    """Forwards TCP connections to a server, until it drops all of them and accepts no more."""
+
+    def __init__(self, target):
+        self.target = target
+        self.connections = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.listen()
+
+    def listen(self):
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                ends = [listener.accept()[0], socket.create_connection(self.target)]
+                self.connections += ends
+                for pair in (ends, ends[::-1]):
+                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def drop(self):
+        for each in [self.listener, *self.connections]:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self.connections.clear()
+
+    def restore(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.listen()
+
+
+def test_a_connection_that_is_dropped(in_tmp, tracking, monkeypatch, capfd):
+    """A tracking server whose connections break during the first epoch and come back at the last."""
+    from auxgrad.execution.curves import RecordCurves
+
+    with mlflow_ui(["server", "--backend-store-uri", tracking.uri], in_tmp) as url:
+        proxy = Proxy((urlsplit(url).hostname, urlsplit(url).port))
+        through = TrackingConfig(uri=f"http://127.0.0.1:{proxy.port}", experiment="e")
+        end = RecordCurves.on_epoch_end
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                proxy.drop()
+            if epoch == 2:
+                proxy.restore()
+            self.writer._next = 0.0
+            end(self, epoch, logs)
+
+        monkeypatch.setattr(RecordCurves, "on_epoch_end", on_epoch_end)
+        result = Session().run(compose([*TINY, *words(through)]), in_tmp / "out", log_model=False)
+        proxy.drop()
+    told = capfd.readouterr().err
+    assert told.count("tracking  the store does not answer") == 1
+    assert "tracking  the store answers again" in told
+    store = open_store(tracking)
+    [run] = store.runs()
+    assert (run.run_id, run.status) == (result.run_id, "FINISHED")
+    curve = store.client.get_metric_history(run.run_id, "train_loss")
     assert [each.step for each in curve] == list(range(1, result.steps + 1))
 
 
