@@ -35,6 +35,7 @@ class Checkpoint:
         steps: optimisation steps that are finished.
         is_last: whether training has ended.
         seconds: the time of training.
+        diverged: the first step with a loss that is NaN or infinite.
         history: what Keras has logged of every epoch, by name.
         stopping: the state of early stopping.
         waiting: values of metrics that are not in the store yet: (name, value, timestamp, step).
@@ -48,6 +49,7 @@ class Checkpoint:
     steps: int
     is_last: bool
     seconds: float
+    diverged: int | None
     history: Mapping[str, list[float]]
     stopping: Mapping[str, Any]
     waiting: list[list[Any]]

@@ -109,6 +109,7 @@ class Checkpoints(keras.callbacks.Callback):
             steps=self._curves.steps,
             is_last=is_last,
             seconds=self.seconds,
+            diverged=self._curves.diverged,
             history=self.history,
             stopping={name: getattr(self._stopping, name) for name in STOPPING},
             waiting=self._curves.writer.waiting,
@@ -132,7 +133,7 @@ class Checkpoints(keras.callbacks.Callback):
         ] or None
         self.history = {name: list(values) for name, values in state.history.items()}
         self._before = state.seconds
-        self._curves.resume(state.steps, state.waiting)
+        self._curves.resume(state.steps, state.waiting, state.diverged)
         version, numbers, gauss = state.chance["python"]
         random.setstate((version, tuple(numbers), gauss))
         drawn = state.chance["numpy"]

@@ -32,9 +32,9 @@ class RecordCurves(keras.callbacks.Callback):
         self._fetched = 0
         self.diverged: int | None = None  # The first step with a loss that is NaN or infinite.
 
-    def resume(self, steps: int, waiting: Sequence[Sequence[Any]]) -> None:
-        """Go on after this many steps, with the values that were not written before."""
-        self.steps = steps
+    def resume(self, steps: int, waiting: Sequence[Sequence[Any]], diverged: int | None) -> None:
+        """Resume after this many steps, with the values that have not been written yet."""
+        self.steps, self.diverged = steps, diverged
         self.writer.resume(waiting)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:

@@ -184,6 +184,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_left_alone(in_tmp, monkeypatch, 
 def test_a_checkpoint_is_written_in_one_piece(tmp_path, monkeypatch):
     state = {"bit_generator": "MT19937", "state": {"pos": 0}, "has_gauss": 0, "gauss": 0.0}
     fields = {"epoch": 1, "steps": 4, "is_last": False, "seconds": 1.0, "history": {"loss": [np.nan]}}
+    fields |= {"diverged": None}
     fields |= {"stopping": {"wait": 0}, "waiting": [["loss", 0.5, 1, 2]]}
     fields |= {"chance": {"python": [3, [1, 2], None], "numpy": state}, "key": np.arange(4)}
     first = Checkpoint(**fields, variables=[np.ones(3)], best=[])
@@ -228,6 +229,27 @@ def test_a_loss_that_is_not_a_number(in_tmp, capsys, policy):
     [run] = client_of("a").search_runs(["1"])
     assert (run.info.status, run.data.tags["auxgrad.diverged"]) == ("FINISHED", "2")
     assert ("on_nan=continue" in run.data.params["config"]) == (policy == "continue")
+
+
+@pytest.mark.parametrize("policy", ["stop", "continue"])
+def test_a_resumed_run_knows_where_it_diverged(in_tmp, monkeypatch, signals, policy):
+    """With on_nan=stop the interrupted epoch is the last one: nothing is left to train."""
+    words, options = ["mode=SingleTask", f"on_nan={policy}"], {"learning_rate": 1e30}
+    end = checkpointing.Checkpoints.on_train_batch_end
+
+    def ask(self, batch, logs=None):
+        end(self, batch, logs)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpointing.Checkpoints, "on_train_batch_end", ask)
+        with pytest.raises(SystemExit, match="143"):
+            go(in_tmp / "first", "b", *words, **options)
+    interruption._State.received = None
+    result = go(in_tmp / "second", "b", *words, **options)
+    [run] = client_of("b").search_runs(["1"])
+    assert (run.info.status, run.data.tags["auxgrad.diverged"]) == ("FINISHED", "2")
+    assert (result.diverged, result.epochs) == (2, 1 if policy == "stop" else 6)
 
 
 def test_the_order_of_batches_from_any_step_on():
