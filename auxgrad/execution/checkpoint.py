@@ -31,6 +31,7 @@ class Checkpoint:
     """The state of a run between two epochs.
 
     Attributes:
+        run_id: the run in the tracking store.
         epoch: epochs that are finished.
         steps: optimisation steps that are finished.
         is_last: whether training has ended.
@@ -45,6 +46,7 @@ class Checkpoint:
         key: of NumPy's random numbers.
     """
 
+    run_id: str
     epoch: int
     steps: int
     is_last: bool
@@ -104,7 +106,7 @@ class Resumption:
     """
 
     def __init__(self, tags: Mapping[str, str], folder: Path) -> None:
-        self._tags, self._file = tags, folder / FILE
+        self._tags, self._file = tags, folder.absolute() / FILE
         self._found: tuple[str, Path, Checkpoint] | None = None
 
     def takes(self, run: StoredRun) -> bool:
@@ -114,11 +116,14 @@ class Resumption:
         if not file.is_file() or any(run.tags.get(name) != self._tags[name] for name in same):
             return False
         try:
-            self._found = run.run_id, file, Checkpoint.load(file)
+            checkpoint = Checkpoint.load(file)
         except CheckpointError as error:
             print(f"note      {error}; the run starts anew")
             return False
-        if not self._file.exists():
+        if checkpoint.run_id != run.run_id:  # Another run has used the same folder, see hydra.run.dir.
+            return False
+        self._found = run.run_id, file, checkpoint
+        if file != self._file:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             new = self._file.with_name(f"{FILE}.new")
             shutil.copyfile(file, new)

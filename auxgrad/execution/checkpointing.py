@@ -105,6 +105,7 @@ class Checkpoints(keras.callbacks.Callback):
         key = state["state"].pop("key")
         is_last = self.model.stop_training or epoch == self.params["epochs"]
         return Checkpoint(
+            run_id=self._curves.writer.run_id,
             epoch=epoch,
             steps=self._curves.steps,
             is_last=is_last,

@@ -184,7 +184,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_left_alone(in_tmp, monkeypatch, 
 def test_a_checkpoint_is_written_in_one_piece(tmp_path, monkeypatch):
     state = {"bit_generator": "MT19937", "state": {"pos": 0}, "has_gauss": 0, "gauss": 0.0}
     fields = {"epoch": 1, "steps": 4, "is_last": False, "seconds": 1.0, "history": {"loss": [np.nan]}}
-    fields |= {"diverged": None}
+    fields |= {"run_id": "r", "diverged": None}
     fields |= {"stopping": {"wait": 0}, "waiting": [["loss", 0.5, 1, 2]]}
     fields |= {"chance": {"python": [3, [1, 2], None], "numpy": state}, "key": np.arange(4)}
     first = Checkpoint(**fields, variables=[np.ones(3)], best=[])
@@ -229,6 +229,20 @@ def test_a_loss_that_is_not_a_number(in_tmp, capsys, policy):
     [run] = client_of("a").search_runs(["1"])
     assert (run.info.status, run.data.tags["auxgrad.diverged"]) == ("FINISHED", "2")
     assert ("on_nan=continue" in run.data.params["config"]) == (policy == "continue")
+
+
+def test_a_checkpoint_of_another_run_in_the_same_folder_is_left_alone(in_tmp, monkeypatch, signals):
+    """As with a fixed hydra.run.dir: the second run ends before its first checkpoint."""
+    whole = go(in_tmp / "whole", "a", "mode=SingleTask", "seed=1")
+    for epoch, seed in ((2, 0), (0, 1)):
+        with monkeypatch.context() as patch:
+            asked(patch, epoch)
+            with pytest.raises(SystemExit, match="143"):
+                go(in_tmp / "out", "b", "mode=SingleTask", f"seed={seed}")
+        interruption._State.received = None
+    assert (in_tmp / "out" / FILE).exists()
+    result = go(in_tmp / "out", "b", "mode=SingleTask", "seed=1")
+    assert record_of("b", result) == record_of("a", whole)
 
 
 @pytest.mark.parametrize("policy", ["stop", "continue"])
