@@ -127,6 +127,9 @@ class Store:
         self.client.update_run(run.run_id, status="RUNNING")
         writer = RunWriter(self.client, self.client.get_run(run.run_id))
         writer.skip_what_is_stored(run.metrics)
+        # A SLURM task that is over, in the tags of a process outside SLURM, would make it count as dead.
+        for name in process_of(run.tags).keys() - tags.keys():
+            self.client.delete_tag(run.run_id, name)
         for name, value in tags.items():
             writer.tag(name, value)
         writer.flush()

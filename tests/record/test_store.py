@@ -24,6 +24,7 @@ from auxgrad.config.addresses import store_address
 from auxgrad.config.identity import Names
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
+from auxgrad.process.liveness import process_of, process_tags
 from auxgrad.record import store as module
 from auxgrad.record import view, writing
 from auxgrad.record.opening import open_sibling, open_store
@@ -282,6 +283,14 @@ def test_an_interrupted_run_is_gone_on_with(store):
     assert found.tags["folder"] == "b"
     history = store.client.get_metric_history(first.run_id, "train_loss")
     assert [(each.step, each.value) for each in history] == [(n, n / 7) for n in (1, 2, 3, 4)]
+
+
+def test_a_resumed_run_belongs_to_its_new_process_only(store):
+    in_slurm = {"worker.slurm_job": "17", "worker.slurm_cluster": "c"}
+    store.start_run(IT, in_slurm, DATA).end("KILLED")
+    store.start_run(IT, {}, DATA, resumes=lambda run: True)
+    [run] = store.runs("RUNNING")
+    assert process_of(run.tags) == process_of(process_tags())
 
 
 def test_a_derived_run_is_no_run_of_a_dead_process(store):
