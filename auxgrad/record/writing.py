@@ -162,7 +162,7 @@ class RunWriter:
             except Exception as error:
                 self._put_off(error)
                 if time.monotonic() >= deadline:
-                    raise StoreAway(f"run {self.run_id}: the store is away ({_reason(error)})") from None
+                    raise StoreAway(self._away(error)) from None
                 time.sleep(self._pause)
 
     def _put_off(self, error: Exception) -> None:
@@ -190,11 +190,22 @@ class RunWriter:
 
     @contextlib.contextmanager
     def artifact(self, name: str) -> Iterator[Path]:
-        """Give a path to write to; what is there at the end becomes an artifact of that name."""
+        """Give a path to write to; what is there at the end becomes an artifact of that name.
+
+        Raises StoreAway if the store is away for longer than MLflow itself tries again.
+        """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, name)
             yield path
-            self.client.log_artifact(self.run_id, str(path))
+            try:
+                self.client.log_artifact(self.run_id, str(path))
+            except Exception as error:
+                if _is_outage(error):
+                    raise StoreAway(self._away(error)) from None
+                raise
+
+    def _away(self, error: Exception) -> str:
+        return f"run {self.run_id}: the store is away ({_reason(error)})"
 
     def folder(self, path: Path) -> None:
         """Store all files of a folder as artifacts."""

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import mlflow_ui
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from auxgrad.config import compose
 from auxgrad.config.schema import TrackingConfig
@@ -175,6 +177,21 @@ def test_a_store_that_stays_away(in_tmp, place, tracking, away, monkeypatch, cap
     ]
     file.write_text(kept)
     assert delivery.deliver(file, store) == f"run {run.run_id} was delivered before"
+
+
+def test_a_store_that_goes_away_before_it_has_the_model(in_tmp, tracking, monkeypatch, capfd):
+    def fail(*_):
+        raise MlflowException("API request failed with exception ConnectionError")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", fail)
+        config = compose([*TINY, *words(tracking)])
+        result = Session().run(config, in_tmp / "out", log_model=True)
+    assert "unsent    run" in capfd.readouterr().out
+    store = open_store(tracking)
+    assert delivery.deliver(in_tmp / "out" / delivery.FILE, store) == f"run {result.run_id} delivered"
+    [run] = store.runs("FINISHED")
+    assert "model.keras" in [each.path for each in store.client.list_artifacts(run.run_id)]
 
 
 def test_a_run_that_was_made_again_meanwhile(in_tmp, tracking, capsys):
