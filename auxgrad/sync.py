@@ -53,7 +53,10 @@ def sync(folders: list[Path], tracking: TrackingConfig) -> None:
     files = list(delivery.find(folders))
     stores: dict[str, Store] = {}
     for file in files:
-        experiment = delivery.experiment_of(file)
+        try:
+            experiment = delivery.experiment_of(file)
+        except FileNotFoundError:  # Another process has delivered it.
+            continue
         if experiment not in stores:
             named = TrackingConfig(uri=tracking.uri, experiment=experiment)
             stores[experiment] = open_store(named, create=False)

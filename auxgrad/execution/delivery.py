@@ -49,26 +49,37 @@ def find(folders: Iterable[Path]) -> Iterator[Path]:
 
 
 def experiment_of(file: Path) -> str:
-    """Return the experiment that a record belongs to. Raises TrackingError for a damaged file."""
+    """Return the experiment that a record belongs to.
+
+    Raises TrackingError for a damaged file, and FileNotFoundError if the record has been delivered.
+    """
     return str(_read(file)["experiment"])
 
 
 def deliver(file: Path, store: Store) -> str:
     """Bring a record into its store, and return what became of it, in a few words.
 
-    A run that has been made again meanwhile keeps one finished run in the store: the other one.
+    A run that has been made again meanwhile keeps one finished run in the store: the other one. While
+    it is being made again, its record stays where it is.
 
     Raises:
         TrackingError: the file is damaged, or the run is not in this store.
     """
-    content = _read(file)
+    try:
+        content = _read(file)
+    except FileNotFoundError:
+        return f"{file} was delivered by another process"
     run_id = content["run_id"]
     try:
         run = store.client.get_run(run_id)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise TrackingError(f"{file}: run {run_id} is not in {store.name} ({reason})") from None
-    others = store.runs("FINISHED", stored(run).tags.get(RUN_KEY, ""))
+    key = stored(run).tags.get(RUN_KEY, "")
+    for rival in store.mark_dead(store.runs("RUNNING", key)):
+        if rival.status == "RUNNING" and rival.run_id != run_id:
+            return f"run {run_id} is being made again, in {rival.where}; {file} stays"
+    others = store.runs("FINISHED", key)
     if any(other.run_id == run_id for other in others):
         told = "was delivered before"
     elif others:
@@ -85,7 +96,7 @@ def deliver(file: Path, store: Store) -> str:
         writer.flush()
         writer.end("FINISHED")
         told = "delivered"
-    file.unlink()
+    file.unlink(missing_ok=True)
     return f"run {run_id} {told}"
 
 
@@ -94,6 +105,8 @@ def _read(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, not {FORMAT}")
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrackingError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
     return dict(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import TrackingError
 from auxgrad.execution import delivery
 from auxgrad.execution.session import Session
+from auxgrad.process.liveness import process_tags
 from auxgrad.record import writing
 from auxgrad.record.opening import open_store
+from auxgrad.record.stored import RUN_KEY
 from auxgrad.record.writing import StoreAway
 
 TINY = ("problem=toy", "mode=SingleTask", "problem.epochs=3")
@@ -205,6 +208,21 @@ def test_a_run_that_was_made_again_meanwhile(in_tmp, tracking, capsys):
     file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": []}))
     assert f"made again meanwhile, as run {result.run_id}" in delivery.deliver(file, store)
     assert [each.run_id for each in store.runs("FINISHED")] == [result.run_id]
+
+
+def test_a_run_that_another_process_makes_or_delivers(in_tmp, tracking):
+    store, file = open_store(tracking), in_tmp / delivery.FILE
+    lost = store.client.create_run(store.experiment_id, tags={RUN_KEY: "k"})
+    store.client.set_terminated(lost.info.run_id, "KILLED")
+    again = store.client.create_run(store.experiment_id, tags={RUN_KEY: "k", **process_tags()})
+    content = {"format": 1, "experiment": "e", "run_id": lost.info.run_id}
+    file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": []}))
+    assert f"is being made again, in process {os.getpid()} on" in delivery.deliver(file, store)
+    assert file.exists()
+    assert store.runs("FINISHED") == []
+    store.client.set_terminated(again.info.run_id, "FINISHED")
+    assert f"made again meanwhile, as run {again.info.run_id}" in delivery.deliver(file, store)
+    assert delivery.deliver(file, store) == f"{file} was delivered by another process"
 
 
 def test_what_cannot_be_delivered(in_tmp, tracking):
