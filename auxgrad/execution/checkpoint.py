@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -113,21 +114,23 @@ class Resumption:
         """Return whether the run can be gone on with; its checkpoint is then here, too."""
         file = Path(run.tags.get(FOLDER, ""), FILE)
         same = [name for name in self._tags if name.startswith("version.") or name == "device"]
-        if not file.is_file() or any(run.tags.get(name) != self._tags[name] for name in same):
-            return False
         try:
+            if not file.is_file() or any(run.tags.get(name) != self._tags[name] for name in same):
+                return False
             checkpoint = Checkpoint.load(file)
-        except CheckpointError as error:
+            if (
+                checkpoint.run_id != run.run_id
+            ):  # Another run has used the same folder, see hydra.run.dir.
+                return False
+            if file != self._file:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                new = self._file.with_name(f"{FILE}.new")
+                shutil.copyfile(file, new)
+                new.replace(self._file)
+        except (CheckpointError, OSError) as error:  # Perhaps the folder of another user.
             print(f"note      {error}; the run starts anew")
             return False
-        if checkpoint.run_id != run.run_id:  # Another run has used the same folder, see hydra.run.dir.
-            return False
         self._found = run.run_id, file, checkpoint
-        if file != self._file:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            new = self._file.with_name(f"{FILE}.new")
-            shutil.copyfile(file, new)
-            new.replace(self._file)
         return True
 
     def checkpoint(self, run_id: str) -> Checkpoint | None:
@@ -138,5 +141,6 @@ class Resumption:
         is_it = found == run_id
         superfluous = old if is_it else self._file
         if old != self._file:
-            superfluous.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Another user's, which may be read only.
+                superfluous.unlink(missing_ok=True)
         return checkpoint if is_it else None

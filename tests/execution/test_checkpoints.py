@@ -16,10 +16,11 @@ import auxgrad
 from auxgrad.config import compose
 from auxgrad.config.identity import Names
 from auxgrad.execution import checkpointing
-from auxgrad.execution.checkpoint import FILE, Checkpoint, CheckpointError
+from auxgrad.execution.checkpoint import FILE, FOLDER, Checkpoint, CheckpointError, Resumption
 from auxgrad.execution.session import Session
 from auxgrad.problems import Data, Problem, Training
 from auxgrad.process import interruption
+from auxgrad.record.stored import StoredRun
 
 TIMES = ("seconds", "examples_per_second")
 
@@ -204,6 +205,18 @@ def test_a_checkpoint_is_written_in_one_piece(tmp_path, monkeypatch):
     )
     with pytest.raises(CheckpointError, match="cannot be read"):
         Checkpoint.load(tmp_path / "nothing")
+
+
+def test_a_folder_that_cannot_be_searched(tmp_path, monkeypatch, capsys):
+    """As that of another user: the run starts anew, and does not fail."""
+
+    def fail(file):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "is_file", fail)
+    run = StoredRun("r", "KILLED", {}, {}, {FOLDER: "/home/other/outputs"})
+    assert not Resumption({}, tmp_path).takes(run)
+    assert "Permission denied: '/home/other/outputs/checkpoint.npz'; the run" in capsys.readouterr().out
 
 
 def test_a_full_disk_costs_the_checkpoint_only(in_tmp, monkeypatch, capsys):
