@@ -133,6 +133,11 @@ class Resumption:
         self._found = run.run_id, file, checkpoint
         return True
 
+    def give_up(self) -> None:
+        """Remove the copy of the checkpoint: another process makes the run, or has finished it."""
+        if self._found is not None and self._found[1] != self._file:
+            self._file.unlink(missing_ok=True)
+
     def checkpoint(self, run_id: str) -> Checkpoint | None:
         """Return the checkpoint if this is the run that was found; tidy up after the search."""
         if self._found is None:

@@ -18,7 +18,7 @@ import yaml
 import auxgrad
 from auxgrad.config.code.backend import check_backend
 from auxgrad.config.schema import Config, TrackingConfig
-from auxgrad.errors import AuxgradError, without_passwords
+from auxgrad.errors import AuxgradError, RunsElsewhere, without_passwords
 from auxgrad.execution import delivery, versions
 from auxgrad.execution.checkpoint import FILE, FOLDER, Resumption
 from auxgrad.execution.loading import load_data
@@ -103,8 +103,11 @@ class Session:
         with interruption.in_order():
             try:
                 writer = store.start_run(identity, tags, _dataset(config, data), once, resumes)
-            except AlreadyFinished as found:
-                return Result.of_metrics(found.run.run_id, found.run.metrics)
+            except (AlreadyFinished, RunsElsewhere) as ended:
+                resumption.give_up()
+                if isinstance(ended, RunsElsewhere):
+                    raise
+                return Result.of_metrics(ended.run.run_id, ended.run.metrics)
             try:
                 result = self._train(config, writer, folder, resumption)
                 is_recorded = self._record(config, writer, folder, log_model, result, store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -15,11 +16,13 @@ from mlflow import MlflowClient
 import auxgrad
 from auxgrad.config import compose
 from auxgrad.config.identity import Names
+from auxgrad.errors import RunsElsewhere
 from auxgrad.execution import checkpointing
 from auxgrad.execution.checkpoint import FILE, FOLDER, Checkpoint, CheckpointError, Resumption
 from auxgrad.execution.session import Session
 from auxgrad.problems import Data, Problem, Training
 from auxgrad.process import interruption
+from auxgrad.record.store import AlreadyFinished, Store
 from auxgrad.record.stored import StoredRun
 
 TIMES = ("seconds", "examples_per_second")
@@ -205,6 +208,33 @@ def test_a_checkpoint_is_written_in_one_piece(tmp_path, monkeypatch):
     )
     with pytest.raises(CheckpointError, match="cannot be read"):
         Checkpoint.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("error", [RunsElsewhere("is being started elsewhere"), "finished"])
+def test_a_run_that_another_process_was_faster_to_resume(in_tmp, monkeypatch, signals, error):
+    """On a server that is known only after the checkpoint has been copied: the copy goes."""
+    with monkeypatch.context() as patch:
+        asked(patch, 2)
+        with pytest.raises(SystemExit, match="143"):
+            go(in_tmp / "first", "b", "mode=SingleTask")
+    interruption._State.received = None
+    whole = go(in_tmp / "whole", "a", "mode=SingleTask")
+    metrics = client_of("a").get_run(whole.run_id).data.metrics
+    copied = []
+
+    def refuse(self, identity, tags, dataset, once, resumes):
+        [run] = self.runs("KILLED")
+        copied.append(resumes(run) and (in_tmp / "second" / FILE).exists())
+        raise AlreadyFinished(replace(run, metrics=metrics)) if error == "finished" else error
+
+    monkeypatch.setattr(Store, "start_run", refuse)
+    if error == "finished":
+        assert go(in_tmp / "second", "b", "mode=SingleTask").was_finished
+    else:
+        with pytest.raises(RunsElsewhere):
+            go(in_tmp / "second", "b", "mode=SingleTask")
+    assert copied == [True]
+    assert [file.parent.name for file in in_tmp.rglob(f"{FILE}*")] == ["first"]
 
 
 def test_a_folder_that_cannot_be_searched(tmp_path, monkeypatch, capsys):
