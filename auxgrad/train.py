@@ -42,7 +42,7 @@ def main() -> None:
     import hydra
 
     from auxgrad.config.composing import HYDRA_VERSION_BASE, PRIMARY
-    from auxgrad.config.entry import plain_ending, prepare
+    from auxgrad.config.entry import plain_ending, prepare, without_shown_passwords
     from auxgrad.config.groups import conf_dir
 
     # Hydra's remark on a preset of ours that has the name of a plugin's own config, such as basic.
@@ -53,9 +53,10 @@ def main() -> None:
                 sys.path.insert(0, str(Path.cwd()))  # As `python -m` does: modules of the user's.
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way.
             sys.argv[1:] = prepare(sys.argv[1:])
-            hydra.main(
-                version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=PRIMARY
-            )(train)()
+            with without_shown_passwords(sys.argv[1:]):
+                hydra.main(
+                    version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=PRIMARY
+                )(train)()
     finally:
         # All that is alive goes with the process: to look through it at exit would take over a second.
         gc.freeze()

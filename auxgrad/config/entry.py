@@ -180,6 +180,21 @@ def plain_ending() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
+@contextlib.contextmanager
+def without_shown_passwords(arguments: Sequence[str]) -> Iterator[None]:
+    """Hide passwords in the config that a flag prints: Hydra calls no check before."""
+    flags = parse_flags(arguments)
+    if not (flags.cfg or flags.info or flags.help):
+        yield
+        return
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown):
+            yield
+    finally:
+        print(without_passwords(shown.getvalue()), end="", flush=True)
+
+
 def _show_what_can_be_shown() -> None:
     """Print "?" for characters that standard output does not have, in processes of this one too."""
     os.environ.setdefault("PYTHONIOENCODING", ":replace")

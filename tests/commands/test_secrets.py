@@ -52,6 +52,21 @@ def test_on_the_command_line(tmp_path, command, words):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "flags", [["--cfg", "job"], ["--cfg", "job", "--resolve"], ["--info", "config"]]
+)
+def test_in_a_config_that_is_shown(tmp_path, flags, monkeypatch):
+    monkeypatch.setenv("SOMEWHERE", URI)
+    text = "${oc.env:SOMEWHERE}" if "--resolve" in flags else URI
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment/mine.yaml"
+    file.write_text(f"# @package _global_\ntracking: {{uri: '{text}'}}\n")
+    done = call("train", "--config-dir=.", *flags, "experiment=mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ":***@" in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("words", [[], ["--multirun"], ["--multirun", "hydra/sweeper=basic"]])
 def test_in_files_of_the_users(tmp_path, words, monkeypatch):
     monkeypatch.setenv("SOMEWHERE", URI)
