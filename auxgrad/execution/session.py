@@ -114,7 +114,8 @@ class Session:
             except BaseException as error:
                 self._trainer = None
                 cause = _interruption(error)
-                _end_unfinished(writer, "KILLED" if cause else "FAILED", folder)
+                is_cut_off = cause is not None or isinstance(error, StoreAway)
+                _end_unfinished(writer, "KILLED" if is_cut_off else "FAILED", folder)
                 if cause is None or cause is error:
                     raise
                 raise cause from error
@@ -135,13 +136,13 @@ class Session:
 
     def _train(self, config: Config, writer: RunWriter, folder: Path, resumption: Resumption) -> Result:
         assert self._trainer is not None
+        file, resumed = folder / FILE, resumption.checkpoint(writer.run_id)
         described = yaml.dump(config.to_dict(), Dumper=DUMPER, sort_keys=False)
         writer.text(described, CONFIG_FILE)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(described, encoding="utf-8")
         has_tag = self._trainer.about_metrics is not None
         tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
-        file, resumed = folder / FILE, resumption.checkpoint(writer.run_id)
         if resumed is not None:
             print(f"resuming  run {writer.run_id} after epoch {resumed.epoch}", flush=True)
         trained = self._trainer.train(writer, file, resumed, tensorboard)
@@ -211,7 +212,7 @@ def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
             (folder / TRACEBACK_FILE).write_text(trace, encoding="utf-8", errors="backslashreplace")
             (folder / FILE).unlink(missing_ok=True)
         with contextlib.suppress(Exception):
-            writer.text(trace, TRACEBACK_FILE)
+            writer.text(trace, TRACEBACK_FILE, patience=0)
     with contextlib.suppress(Exception):
         writer.flush(patience=0)
     with contextlib.suppress(Exception):

@@ -178,10 +178,10 @@ class RunWriter:
         self._pause = min(LONGEST_PAUSE, 2 * self._pause or 1.0)
         self._next = time.monotonic() + self._pause
 
-    def text(self, content: str, file: str) -> None:
-        """Store a text artifact."""
+    def text(self, content: str, file: str, patience: float = PATIENCE_SECONDS) -> None:
+        """Store a text artifact. Raises StoreAway if a server is away for longer."""
         if self._folder is None:
-            self.client.log_text(self.run_id, content, file)
+            self._patiently(lambda: self.client.log_text(self.run_id, content, file), patience)
             return
         # Where MLflow would copy it to, after 6 ms of asking the database for that place.
         path = self._folder / file

@@ -24,6 +24,7 @@ from auxgrad.problems import Data, Problem, Training
 from auxgrad.process import interruption
 from auxgrad.record.store import AlreadyFinished, Store
 from auxgrad.record.stored import StoredRun
+from auxgrad.record.writing import RunWriter, StoreAway
 
 TIMES = ("seconds", "examples_per_second")
 
@@ -235,6 +236,28 @@ def test_a_run_that_another_process_was_faster_to_resume(in_tmp, monkeypatch, si
             go(in_tmp / "second", "b", "mode=SingleTask")
     assert copied == [True]
     assert [file.parent.name for file in in_tmp.rglob(f"{FILE}*")] == ["first"]
+
+
+def test_a_store_that_goes_away_while_a_run_is_resumed(in_tmp, monkeypatch, signals):
+    """The run keeps its checkpoint, and is resumed once more."""
+    whole = go(in_tmp / "whole", "a", "mode=SingleTask")
+    with monkeypatch.context() as patch:
+        asked(patch, 2)
+        with pytest.raises(SystemExit, match="143"):
+            go(in_tmp / "first", "b", "mode=SingleTask")
+    interruption._State.received = None
+
+    def fail(self, *_):
+        raise StoreAway(f"run {self.run_id}: the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunWriter, "text", fail)
+        with pytest.raises(StoreAway):
+            go(in_tmp / "second", "b", "mode=SingleTask")
+    result = go(in_tmp / "third", "b", "mode=SingleTask")
+    assert [run.info.run_id for run in client_of("b").search_runs(["1"])] == [result.run_id]
+    assert record_of("b", result) == record_of("a", whole)
+    assert not list(in_tmp.rglob(f"{FILE}*"))
 
 
 def test_a_folder_that_cannot_be_searched(tmp_path, monkeypatch, capsys):
