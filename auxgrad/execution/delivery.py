@@ -75,6 +75,8 @@ def deliver(file: Path, store: Store) -> str:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise TrackingError(f"{file}: run {run_id} is not in {store.name} ({reason})") from None
+    if run.info.lifecycle_stage == "deleted":
+        raise TrackingError(f"{file}: run {run_id} was deleted from {store.name}")
     key = stored(run).tags.get(RUN_KEY, "")
     for rival in store.mark_dead(store.runs("RUNNING", key)):
         if rival.status == "RUNNING" and rival.run_id != run_id:

@@ -11,7 +11,7 @@ from pathlib import Path
 import auxgrad
 from auxgrad.config.identity import Identity
 from auxgrad.config.schema import Config
-from auxgrad.errors import ConfigError, SweepFailed
+from auxgrad.errors import ConfigError, SweepFailed, TrackingError
 from auxgrad.execution import delivery
 from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Failure, Outcome, Result
@@ -57,7 +57,10 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     store = open_store(first.tracking)
     if not first.dry_run:
         for file in delivery.find([folder / file_name(first.tracking.experiment)]):
-            print(f"sync      {delivery.deliver(file, store)}")
+            try:
+                print(f"sync      {delivery.deliver(file, store)}")
+            except TrackingError as error:  # Its run may be in another store.
+                print(f"note      {error}; the record stays there")
     dead = store.mark_dead_runs()
     finished = set() if first.force else store.finished_keys() & distinct.keys()
     todo = {key: config for key, config in distinct.items() if key not in finished}

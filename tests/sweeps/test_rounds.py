@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections import defaultdict
 
@@ -10,6 +11,7 @@ import pytest
 
 from auxgrad.config import compose
 from auxgrad.errors import ConfigError, SweepFailed
+from auxgrad.execution import delivery
 from auxgrad.execution.result import Failure, Result
 from auxgrad.record.opening import open_store
 from auxgrad.record.writing import Dataset
@@ -112,6 +114,22 @@ def test_fail_fast_decides_what_has_crashed_first(make):
     launched, line = make([1, 2, 3, 4], {2: [CRASH, CRASH]}, "fail_fast=true")
     assert launched == [1, 2, 2]
     assert line == "1 of 4 runs failed; 2 were not run (fail_fast=true)"
+
+
+def test_records_that_cannot_be_delivered_stop_no_sweep(make, in_tmp, capsys):
+    """Of a run in another store, and of one that was deleted."""
+    deleted = make.store.client.create_run(make.store.experiment_id).info.run_id
+    make.store.delete([deleted])
+    folder = in_tmp / make.store.name
+    folder.mkdir()
+    for lam, run_id, reason in ((1, "x", "is not in"), (2, deleted, "was deleted from")):
+        content = {"format": 1, "experiment": make.store.name, "run_id": run_id}
+        (folder / delivery.FILE).write_text(
+            json.dumps({**content, "metrics": [], "tags": {}, "files": []})
+        )
+        assert make([lam]) == ([lam], 1)
+        assert f"unsent.json: run {run_id} {reason}" in capsys.readouterr().out
+        assert (folder / delivery.FILE).exists()
 
 
 @contextlib.contextmanager
