@@ -56,11 +56,7 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     distinct = {identity.key: config for config, identity in identities.items()}
     store = open_store(first.tracking)
     if not first.dry_run:
-        for file in delivery.find([folder / file_name(first.tracking.experiment)]):
-            try:
-                print(f"sync      {delivery.deliver(file, store)}")
-            except TrackingError as error:  # Its run may be in another store.
-                print(f"note      {error}; the record stays there")
+        _deliver(folder, store)
     dead = store.mark_dead_runs()
     finished = set() if first.force else store.finished_keys() & distinct.keys()
     todo = {key: config for key, config in distinct.items() if key not in finished}
@@ -78,6 +74,7 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
         return []
     with interruption.in_order():
         outcomes = _run(todo, identities, store, executor, folder) if todo else {}
+        _deliver(folder, store)  # What the store was away for during this sweep.
         failures = {key: each for key, each in outcomes.items() if isinstance(each, Failure)}
         if failures:
             print_failures([(identities[distinct[key]].name, each) for key, each in failures.items()])
@@ -96,6 +93,15 @@ def _identities(configs: Sequence[Config]) -> dict[Config, Identity]:
     problems = dict.fromkeys(config.problem for config in configs)
     fingerprints = {problem: load_data(problem).fingerprint for problem in problems}
     return {config: config.identity(fingerprints[config.problem]) for config in configs}
+
+
+def _deliver(folder: Path, store: Store) -> None:
+    """Deliver the records of runs of this experiment that the store was away for."""
+    for file in delivery.find([folder / file_name(store.name)]):
+        try:
+            print(f"sync      {delivery.deliver(file, store)}", flush=True)
+        except TrackingError as error:  # Its run may be in another store.
+            print(f"note      {error}; the record stays there", flush=True)
 
 
 def _summarise(identities: Mapping[Config, Identity], store: Store) -> None:

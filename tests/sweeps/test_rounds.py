@@ -132,6 +132,27 @@ def test_records_that_cannot_be_delivered_stop_no_sweep(make, in_tmp, capsys):
         assert (folder / delivery.FILE).exists()
 
 
+def test_records_of_the_sweep_itself_are_delivered_at_its_end(make, small, fingerprint, in_tmp, capsys):
+    """The store was away when the run ended, and is back."""
+    identity = compose(["mode=Multitask", "lam=1", *small]).identity(fingerprint)
+
+    def unsent():
+        writer = make.store.start_run(identity, {}, DATA)
+        result = Result(writer.run_id, 0.5, 0.4, 1, 2, 8, 1.0, 64.0)
+        for name, value in result.metrics.items():
+            writer.metric(name, value, 8)
+        folder = in_tmp / make.store.name / "any"
+        folder.mkdir(parents=True)
+        delivery.keep(folder, make.store, writer, [])
+        writer.end("KILLED")
+        return result
+
+    assert make([1], {1: [unsent]}) == ([1], 1)
+    assert make.store.finished_keys() == {identity.key}
+    assert "summary   1 setting" in capsys.readouterr().out
+    assert not list(in_tmp.rglob(delivery.FILE))
+
+
 @contextlib.contextmanager
 def ends_while_waiting(end):
     """The outcome of a run that another process ends half a second after it was met."""
