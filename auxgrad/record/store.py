@@ -124,7 +124,6 @@ class Store:
         return writer
 
     def _reopen(self, run: StoredRun, tags: Mapping[str, str]) -> RunWriter:
-        self.client.update_run(run.run_id, status="RUNNING")
         writer = RunWriter(self.client, self.client.get_run(run.run_id))
         writer.skip_what_is_stored(run.metrics)
         # A SLURM task that is over, in the tags of a process outside SLURM, would make it count as dead.
@@ -133,6 +132,8 @@ class Store:
         for name, value in tags.items():
             writer.tag(name, value)
         writer.flush()
+        # Last, or whoever looks meanwhile finds a run that is RUNNING in a dead process, and kills it.
+        self.client.update_run(run.run_id, status="RUNNING")
         return writer
 
     def _open_among_rivals(

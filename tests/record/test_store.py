@@ -293,6 +293,23 @@ def test_a_resumed_run_belongs_to_its_new_process_only(store):
     assert process_of(run.tags) == process_of(process_tags())
 
 
+def test_a_resumed_run_is_at_no_moment_one_of_a_dead_process(store, monkeypatch):
+    """No lock keeps others from looking where a server stands before the database."""
+    first = store.start_run(IT, {}, DATA)
+    first.end("KILLED")
+    store.client.set_tag(first.run_id, "worker.started", "1.00")
+    update, others = MlflowClient.update_run, []
+
+    def update_run(self, run_id, **changes):
+        update(self, run_id, **changes)
+        others.append(store.mark_dead_runs())
+
+    monkeypatch.setattr(MlflowClient, "update_run", update_run)
+    store.start_run(IT, {}, DATA, resumes=lambda run: True)
+    assert others == [0]
+    assert [run.status for run in store.runs()] == ["RUNNING"]
+
+
 def test_a_derived_run_is_no_run_of_a_dead_process(store):
     reports = open_sibling(store, REPORTS)
     reports.start_derived("report", {"runs": "3"}, {"sort": "report"})
