@@ -118,9 +118,7 @@ class Resumption:
             if not file.is_file() or any(run.tags.get(name) != self._tags[name] for name in same):
                 return False
             checkpoint = Checkpoint.load(file)
-            if (
-                checkpoint.run_id != run.run_id
-            ):  # Another run has used the same folder, see hydra.run.dir.
+            if checkpoint.run_id != run.run_id:  # With a fixed hydra.run.dir runs share a folder.
                 return False
             if file != self._file:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
