@@ -62,6 +62,12 @@ class Checkpoint:
     key: np.ndarray
     format: int = FORMAT
 
+    @staticmethod
+    def remove(file: Path) -> None:
+        """Remove a checkpoint, and what a process that was killed while it wrote one has left."""
+        for each in (file, _unfinished(file)):
+            each.unlink(missing_ok=True)
+
     def save(self, file: Path) -> None:
         """Write the file in one piece: whoever is killed meanwhile leaves the one before."""
         numbers = {name: value for name, value in vars(self).items() if name not in ARRAYS}
@@ -69,7 +75,7 @@ class Checkpoint:
         arrays |= {"key": self.key}
         arrays |= {f"v{i}": each for i, each in enumerate(self.variables)}
         arrays |= {f"b{i}": each for i, each in enumerate(self.best)}
-        new = file.with_name(f"{file.name}.new")
+        new = _unfinished(file)
         try:
             with new.open("wb") as stream:
                 np.savez(stream, **arrays)
@@ -122,7 +128,7 @@ class Resumption:
                 return False
             if file != self._file:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                new = self._file.with_name(f"{FILE}.new")
+                new = _unfinished(self._file)
                 shutil.copyfile(file, new)
                 new.replace(self._file)
         except (CheckpointError, OSError) as error:  # Perhaps the folder of another user.
@@ -134,7 +140,7 @@ class Resumption:
     def give_up(self) -> None:
         """Remove the copy of the checkpoint: another process makes the run, or has finished it."""
         if self._found is not None and self._found[1] != self._file:
-            self._file.unlink(missing_ok=True)
+            Checkpoint.remove(self._file)
 
     def checkpoint(self, run_id: str) -> Checkpoint | None:
         """Return the checkpoint if this is the run that was found; tidy up after the search."""
@@ -145,5 +151,10 @@ class Resumption:
         superfluous = old if is_it else self._file
         if old != self._file:
             with contextlib.suppress(OSError):  # Another user's, which may be read only.
-                superfluous.unlink(missing_ok=True)
+                Checkpoint.remove(superfluous)
         return checkpoint if is_it else None
+
+
+def _unfinished(file: Path) -> Path:
+    """Return the file that a checkpoint is written to before it gets its name."""
+    return file.with_name(f"{file.name}.new")

@@ -20,7 +20,7 @@ from auxgrad.config.code.backend import check_backend
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.errors import AuxgradError, RunsElsewhere, without_passwords
 from auxgrad.execution import delivery, versions
-from auxgrad.execution.checkpoint import FILE, FOLDER, Resumption
+from auxgrad.execution.checkpoint import FILE, FOLDER, Checkpoint, Resumption
 from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Result
 from auxgrad.problems.base import Problem
@@ -31,7 +31,7 @@ from auxgrad.record import links
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import AlreadyFinished, Store
 from auxgrad.record.stored import METRICS
-from auxgrad.record.writing import Dataset, RunWriter, StoreAway
+from auxgrad.record.writing import PATIENCE_SECONDS, Dataset, RunWriter, StoreAway
 from auxgrad.training import devices
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Session:
                 self._trainer = None
                 cause = _interruption(error)
                 is_cut_off = cause is not None or isinstance(error, StoreAway)
-                _end_unfinished(writer, "KILLED" if is_cut_off else "FAILED", folder)
+                _end_unfinished(writer, "KILLED" if is_cut_off else "FAILED", folder, not config.force)
                 if cause is None or cause is error:
                     raise
                 raise cause from error
@@ -182,7 +182,7 @@ class Session:
             kept = delivery.keep(folder, store, writer, [MODEL_FILE] if keeps_model else [])
             print(f"unsent    {error}")
             print(f"          its record is in {kept}; `python -m auxgrad.sync` delivers it")
-        (folder / FILE).unlink(missing_ok=True)
+        Checkpoint.remove(folder / FILE)
         return not (folder / delivery.FILE).exists()
 
 
@@ -203,22 +203,28 @@ def _interruption(error: BaseException) -> BaseException | None:
     return None
 
 
-def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
+def _end_unfinished(writer: RunWriter, status: str, folder: Path, resumable: bool) -> None:
     """Save what can be saved; whatever fails here, perhaps the store, must not hide the first error."""
+    with contextlib.suppress(Exception):
+        if writer.is_finished():  # A signal came after the store had been told, before it answered.
+            Checkpoint.remove(folder / FILE)
+            return
     if status == "FAILED":
         trace = without_passwords(traceback.format_exc())
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / TRACEBACK_FILE).write_text(trace, encoding="utf-8", errors="backslashreplace")
-            (folder / FILE).unlink(missing_ok=True)
+            Checkpoint.remove(folder / FILE)
         with contextlib.suppress(Exception):
             writer.text(trace, TRACEBACK_FILE, patience=0)
     with contextlib.suppress(Exception):
         writer.flush(patience=0)
+    # A run that has failed would be RUNNING for as long as this process lives, in the eyes of a sweep.
+    patience = PATIENCE_SECONDS if status == "FAILED" else 0
     with contextlib.suppress(Exception):
-        writer.end(status, patience=0)
+        writer.end(status, patience)
         print(f"\nthe run is marked {status} in MLflow: run {writer.run_id}", file=sys.stderr)
-    if (folder / FILE).exists():
+    if resumable and (folder / FILE).exists():
         print("the same command goes on with it, from its checkpoint", file=sys.stderr)
 
 

@@ -216,6 +216,11 @@ class RunWriter:
         self._is_over.set()
         self._patiently(lambda: self.client.set_terminated(self.run_id, status), patience)
 
+    def is_finished(self) -> bool:
+        """Return whether the store has the run as FINISHED."""
+        with few_retries():
+            return bool(self.client.get_run(self.run_id).info.status == "FINISHED")
+
 
 def _is_outage(error: Exception) -> bool:
     """Whether the same call may succeed later: no server, a locked database, a full disk."""

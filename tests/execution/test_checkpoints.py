@@ -22,6 +22,7 @@ from auxgrad.execution.checkpoint import FILE, FOLDER, Checkpoint, CheckpointErr
 from auxgrad.execution.session import Session
 from auxgrad.problems import Data, Problem, Training
 from auxgrad.process import interruption
+from auxgrad.record.opening import open_store
 from auxgrad.record.store import AlreadyFinished, Store
 from auxgrad.record.stored import StoredRun
 from auxgrad.record.writing import RunWriter, StoreAway
@@ -346,3 +347,23 @@ def test_the_order_of_batches_from_any_step_on():
                 rest = batches.restart(5, step).take(20 - step)
                 for batch, expected in zip(rest, whole[step:], strict=True):
                     np.testing.assert_array_equal(tf.nest.flatten(batch)[0].numpy(), expected)
+
+
+def test_a_signal_while_the_store_is_told_that_the_run_is_finished(in_tmp, monkeypatch):
+    """The run stays FINISHED, and the same command takes it as it is."""
+    end = RunWriter.end
+
+    def interrupted(self, status, *patience):
+        end(self, status, *patience)
+        if status == "FINISHED":
+            raise KeyboardInterrupt
+
+    config = compose(["problem=toy", "mode=SingleTask", "problem.epochs=2"])
+    monkeypatch.setattr(RunWriter, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Session().run(config, in_tmp / "out", log_model=False)
+    store = open_store(config.tracking)
+    [run] = store.runs()
+    assert run.status == "FINISHED"
+    assert Session().run(config, in_tmp / "again", log_model=False, once=True).run_id == run.run_id
+    assert not list(in_tmp.rglob("checkpoint.npz*"))
