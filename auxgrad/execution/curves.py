@@ -35,7 +35,7 @@ class RecordCurves(keras.callbacks.Callback):
     def resume(self, steps: int, waiting: Sequence[Sequence[Any]]) -> None:
         """Go on after this many steps, with the values that were not written before."""
         self.steps = steps
-        self.writer.resume(waiting)
+        self.writer.restore_pending(waiting)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.model.reset_censoring_statistics()
@@ -54,7 +54,7 @@ class RecordCurves(keras.callbacks.Callback):
                 self.writer.metric(name, value, self.steps)
         for name, value in self.model.censoring_statistics().items():
             self.writer.metric(name, value, self.steps)
-        self.writer.flush_now_and_then()
+        self.writer.flush_if_due()
 
     def _fetch_losses(self) -> None:
         losses = self.model.batch_losses(self.steps)

@@ -32,8 +32,8 @@ def keep(folder: Path, store: Store, writer: RunWriter, files: Iterable[str]) ->
         "format": FORMAT,
         "experiment": store.name,
         "run_id": writer.run_id,
-        "metrics": writer.waiting,
-        "tags": writer.waiting_tags,
+        "metrics": writer.pending,
+        "tags": writer.pending_tags,
         "files": list(files),
     }
     new = file.with_name(f"{FILE}.new")
@@ -75,8 +75,8 @@ def deliver(file: Path, store: Store) -> str:
         told = f"was made again meanwhile, as run {others[0].run_id}"
     else:
         writer = RunWriter(store.client, run)
-        writer.skip_what_is_stored(run.data.metrics)
-        writer.resume(content["metrics"])
+        writer.skip_stored(run.data.metrics)
+        writer.restore_pending(content["metrics"])
         for name, value in content["tags"].items():
             writer.tag(name, value)
         for name in content["files"]:

@@ -32,7 +32,7 @@ ALONE = "must be sqlite:///FILE, a file that processes share"
         ("sqlite:///runs.db?timeout=5", "must be sqlite:///FILE, without options after a question mark"),
         ("file:///mlruns", "must begin with one of sqlite:, postgresql:, "),
         ("", "must begin with one of sqlite:, "),
-        ("http://[1", "is no address; in a password write "),
+        ("http://[1", "is not a valid address; in a password write "),
     ],
 )
 def test_what_is_no_store(uri, rest):
@@ -92,8 +92,8 @@ def test_a_password_is_refused_and_not_repeated(uri, shown):
         check_password("tracking.uri", uri)
     line = str(caught.value)
     assert line.startswith("tracking.uri=")
-    assert f"{shown}: has a password, which would be on record" in line
-    assert line.endswith("belongs in MLFLOW_TRACKING_URI in the environment")
+    assert f"{shown}: has a password, which would be recorded" in line
+    assert line.endswith("set MLFLOW_TRACKING_URI in the environment instead")
     assert "s3c" not in line
     assert "r3t" not in line
 
@@ -124,7 +124,8 @@ def test_a_password_that_is_not_quoted(uri, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         store_address(None)
     assert str(caught.value) == (
-        "MLFLOW_TRACKING_URI: is no address; in a password write %20, %2F, %3A, %40 for space, /, :, @"
+        "MLFLOW_TRACKING_URI: is not a valid address; "
+        "in a password write %20, %2F, %3A, %40 for space, /, :, @"
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:s3c%2Fr3t@h/x")
     assert store_address(None) == ("MLFLOW_TRACKING_URI", "postgresql://me:s3c%2Fr3t@h/x")

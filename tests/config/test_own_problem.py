@@ -239,12 +239,12 @@ def test_the_version_holds_all_modules_beside_the_users(study):
 
 
 def test_a_sweep_over_problems_and_their_options(study):
-    from auxgrad.config.composing import typed
+    from auxgrad.config.composing import typed_config
 
     values = composed("problem=numbers").to_dict()
     wrong = {**values, "problem": {**values["problem"], "width": -1}, "lam": -1.0}
     with pytest.raises(ConfigError) as caught:
-        typed(wrong, {"problem": "numbers", "data": None})
+        typed_config(wrong, {"problem": "numbers", "data": None})
     assert str(caught.value).splitlines() == [
         "problem.width=-1: must be greater than 0",
         "lam=-1: must be a finite number >= 0",

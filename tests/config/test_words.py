@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxgrad.config import compose
-from auxgrad.config.composing import split_words
-from auxgrad.config.entry import one_line, prepare
+from auxgrad.config.composing import split_arguments
+from auxgrad.config.entry import error_message, prepare
 from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.messages import check_values
 from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
@@ -51,7 +51,7 @@ def refused_in_one_line(call, *others) -> bool:
         with contextlib.redirect_stderr(io.StringIO()) as said:
             call()
     except (*EXPLAINED, *others) as error:
-        line = one_line(error)
+        line = error_message(error)
         return len(line.splitlines()) == 1 and not said.getvalue()
     return True
 
@@ -95,7 +95,7 @@ def test_a_path_needs_no_quotes(path):
     assert override.value() == path
     # As reports and the UI read words.
     assert parse_values([f"data.cache_dir={path}"]) == {"data.cache_dir": [path]}
-    assert split_words([f"tracking.experiment={path}"])[0].experiment == path
+    assert split_arguments([f"tracking.experiment={path}"])[0].experiment == path
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def fresh():
 
 def test_what_swallows_the_exception_does_not_swallow_the_signal(fresh):
     def swallow():
-        with interruption.in_order(), contextlib.suppress(BaseException):
+        with interruption.as_exceptions(), contextlib.suppress(BaseException):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
 
@@ -76,7 +76,7 @@ def test_postponed_it_waits_but_a_second_ctrl_c_does_not(fresh):
     reached = []
 
     def insist():
-        with interruption.in_order(), interruption.postponed():
+        with interruption.as_exceptions(), interruption.postponed():
             for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
                 os.kill(os.getpid(), number)
                 reached.append(interruption.is_requested())

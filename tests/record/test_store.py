@@ -26,9 +26,10 @@ from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
 from auxgrad.record import store as module
 from auxgrad.record import view, writing
+from auxgrad.record.claims import AlreadyFinished
 from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.remote import Server, stored
-from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished
+from auxgrad.record.store import REPORTS, SETTINGS
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY
 from auxgrad.record.writing import Dataset
 
@@ -103,7 +104,7 @@ def test_what_a_run_brings_along(store):
     assert found.identity == IT
     assert found.identity is found.identity  # Read once only.
     assert not found.is_outdated
-    assert found.where.startswith(f"process {os.getpid()} on ")
+    assert found.process_name.startswith(f"process {os.getpid()} on ")
     assert json.loads(found.tags[IDENTITY])["problem"]["options"] == {"hidden": [8, 8]}
     own = {RUN_KEY: IT.key, SETTING_KEY: IT.setting_key, "device": "CPU", "mlflow.runName": IT.name}
     assert own.items() <= found.tags.items()
@@ -135,7 +136,7 @@ def test_an_identity_that_was_changed_by_hand(store):
 @pytest.mark.parametrize("has_lock", [True, False])
 def test_of_those_that_ask_at_the_same_moment_one_makes_the_run(store, monkeypatch, has_lock):
     """Without a lock as on a server; a run that is withdrawn leaves nothing behind."""
-    ask = module._refuse_second
+    ask = module.refuse_second
 
     def ask_and_think(runs):
         ask(runs)
@@ -145,7 +146,7 @@ def test_of_those_that_ask_at_the_same_moment_one_makes_the_run(store, monkeypat
         with contextlib.suppress(RunsElsewhere):
             return store.start_run(IT, {}, DATA, once=True)
 
-    monkeypatch.setattr(module, "_refuse_second", ask_and_think)
+    monkeypatch.setattr(module, "refuse_second", ask_and_think)
     if not has_lock:
         store.__dict__["_file_lock"] = None
     with ThreadPoolExecutor(4) as pool:
@@ -339,19 +340,19 @@ def test_metrics_get_charts_once(store, monkeypatch):
     losses = ["train_loss", "val_loss", "test_loss"]
     assert shown(store) == losses
     asked, get = [], store.client.get_experiment
-    store.show([])
-    store.show(["accuracy"])
+    store.add_charts([])
+    store.add_charts(["accuracy"])
     with monkeypatch.context() as patch:
         patch.setattr(store.client, "get_experiment", lambda key: asked.append(key) or get(key))
-        store.show(["accuracy"])
+        store.add_charts(["accuracy"])
         assert asked == []  # It is known.
-        store.show(["accuracy", "error"])
+        store.add_charts(["accuracy", "error"])
         assert len(asked) == 1
     expected = [*losses, "val_accuracy", "test_accuracy", "val_error", "test_error"]
     assert shown(store) == expected
     again = open_store(tracking())
     assert shown(store) == expected  # Opening resets nothing.
-    again.show(["error", "accuracy"])
+    again.add_charts(["error", "accuracy"])
     assert shown(store) == expected
     state = json.loads(store.client.get_experiment(store.experiment_id).tags[view.TAG])
     assert state["selectedColumns"][-3:] == [
@@ -361,12 +362,12 @@ def test_metrics_get_charts_once(store, monkeypatch):
     assert (kinds["val_error"], kinds["test_error"]) == ("LINE", "BAR")
     sections = {chart["metricSectionId"] for chart in state["compareRunCharts"]}
     assert sections <= {section["uuid"] for section in state["compareRunSections"]}
-    open_sibling(store, SETTINGS).show(["accuracy"])
+    open_sibling(store, SETTINGS).add_charts(["accuracy"])
     assert shown(open_sibling(store, SETTINGS))[-1] == "test_accuracy"
 
 
 def test_a_view_is_never_too_long_for_a_tag(store):
-    store.show([f"a_metric_with_a_rather_long_name_{number}" for number in range(100)])
+    store.add_charts([f"a_metric_with_a_rather_long_name_{number}" for number in range(100)])
     assert 5 < len(shown(store)) < 200
     assert shown(open_store(tracking())) == shown(store)
 
