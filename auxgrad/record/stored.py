@@ -16,9 +16,6 @@ from auxgrad.errors import TrackingError
 IDENTITY = "auxgrad.identity"  # The identity as JSON.
 # The properties `key` and `setting_key` of the identity.
 RUN_KEY, SETTING_KEY = "run_key", "setting_key"
-    "run_key",
-    "setting_key",
-)  # The properties `key` and `setting_key` of the identity.
 # A tag of finished runs: JSON such as {"loss": {"label": "nats"}, "accuracy": {"maximize": true}}.
 METRICS = "auxgrad.metrics"
 
