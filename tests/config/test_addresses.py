@@ -1,4 +1,4 @@
-"""Addresses of stores: what none can have is refused in one line."""
+"""Addresses of stores: an invalid one is refused in one line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALONE = "must be sqlite:///FILE, a file that processes share"
         ("http://[1", "is not a valid address; in a password write "),
     ],
 )
-def test_what_is_no_store(uri, rest):
+def test_invalid_addresses(uri, rest):
     with pytest.raises(ConfigError) as caught:
         check_address("tracking.uri", uri)
     assert str(caught.value).startswith(f"tracking.uri={uri}: {rest}")
@@ -58,7 +58,7 @@ def test_a_folder_with_a_question_mark(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "SQLite"])
-def test_one_file_whatever_the_driver(scheme, in_tmp):
+def test_the_driver_does_not_change_the_file(scheme, in_tmp):
     assert sqlite_file(f"{scheme}:///runs.db") == in_tmp / "runs.db"
     assert sqlite_file(f"{scheme}:////srv/a b/ü.db").as_posix() == "/srv/a b/ü.db"
     assert store_address(f"{scheme}:///runs.db") == ("tracking.uri", f"sqlite:///{in_tmp}/runs.db")
@@ -119,7 +119,7 @@ def test_addresses_without_a_password(uri):
     "uri", ["postgresql://me:s3c/r3t@h/x", "postgresql://me:s3c@r3t@h/x", "postgresql://me:s3c r3t@h/x"]
 )
 def test_a_password_that_is_not_quoted(uri, monkeypatch):
-    """It may be in the environment, but no two programs would read it in the same way."""
+    """An environment variable may have a password, but only percent-encoded is it unambiguous."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(ConfigError) as caught:
         store_address(None)
@@ -131,7 +131,7 @@ def test_a_password_that_is_not_quoted(uri, monkeypatch):
     assert store_address(None) == ("MLFLOW_TRACKING_URI", "postgresql://me:s3c%2Fr3t@h/x")
 
 
-def test_what_others_say_of_an_address():
+def test_passwords_are_removed_from_messages_of_other_programs():
     uri = "postgresql://me:s3c%2Fr3t@h/x?sslpassword=t0ken"
     said = f"cannot use {uri}: neither s3c/r3t nor s3c%2Fr3t nor t0ken is right"
     assert hide_password(said, uri) == (
