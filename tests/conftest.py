@@ -111,7 +111,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Execute the script auxgrad-NAME, which unlike `python -m` does not import from the working folder."""
+    """Execute the script auxgrad-NAME, whose import path lacks the working directory."""
     command = [Path(sys.executable).with_name(f"auxgrad-{name}"), *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 

@@ -169,11 +169,11 @@ def _explain(item: Mapping[str, Any], field_of: Callable[[str], FieldInfo | None
     if key in VALUE_GROUPS:
         return _not_allowed(key, item["input"])
     if item["type"] == "value_error":  # Raised by a validator in the user's code.
-        said = item["ctx"]["error"]
-        return f"{key}={given}: {said}" if "." in key else f"{key}: {said}"
+        reason = item["ctx"]["error"]
+        return f"{key}={given}: {reason}" if "." in key else f"{key}: {reason}"
     field = field_of(key)
-    said = re.sub(r"^(Input should|[Vv]alue must) (be )?", "", item["msg"])
-    return f"{key}={given}: must be {(field and field.description) or said}"
+    requirement = re.sub(r"^(Input should|[Vv]alue must) (be )?", "", item["msg"])
+    return f"{key}={given}: must be {(field and field.description) or requirement}"
 
 
 def _not_allowed(key: str, value: object) -> str:

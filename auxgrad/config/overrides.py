@@ -56,14 +56,14 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         ConfigError: a flag is unknown or has a wrong value.
         SystemExit: the version was requested, and has been printed.
     """
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(output):
             return get_args_parser().parse_args(arguments)
     except SystemExit as ending:
         if not ending.code:  # The version was requested.
             raise
-    reason = " ".join(said.getvalue().partition(": error: ")[2].split())
+    reason = " ".join(output.getvalue().partition(": error: ")[2].split())
     raise ConfigError(f"{reason}; --hydra-help lists the flags")
 
 

@@ -99,10 +99,10 @@ class Setting:
         >>> Setting.of("Projection", False, 0.01, 100.0).name
         'Projection lam=100 alpha=0.01'
         """
-        words = [
+        knobs = [
             f"{key}={format_value(value)}" for key, value in self.used.items() if value is not False
         ]
-        return " ".join([self.mode, *words])
+        return " ".join([self.mode, *knobs])
 
     @property
     def used(self) -> dict[str, Any]:

@@ -117,9 +117,9 @@ def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
             f"tracking.experiment={experiment}: was deleted from {uri}; choose another name, or "
             f"restore it with `mlflow experiments restore -x {found.experiment_id}`"
         )
-    there = found.tags.get(view.TAG)
-    shared = view.state(derived, view.metrics_in(there))  # Keep the charts that runs have added.
-    if there != shared:
+    current = found.tags.get(view.TAG)
+    shared = view.state(derived, view.metrics_in(current))  # Keep the charts that runs have added.
+    if current != shared:
         with contextlib.suppress(MlflowException):  # The user may have no permission; it is optional.
             client.set_experiment_tag(found.experiment_id, view.TAG, shared)
     return Store(client, uri, found.experiment_id, experiment)

@@ -146,8 +146,8 @@ class Store:
         seen: list[StoredRun] = []
 
         def rivals() -> list[StoredRun]:
-            there = self.mark_dead(self.runs(key=identity.key))
-            seen[:] = [run for run in there if run.run_id != writer.run_id]
+            existing = self.mark_dead(self.runs(key=identity.key))
+            seen[:] = [run for run in existing if run.run_id != writer.run_id]
             return [run for run in seen if run.status == "RUNNING"]
 
         try:
@@ -281,10 +281,10 @@ class Store:
             return
         self._shown.update(new)
         with contextlib.suppress(MlflowException):  # The user may have no permission; it is optional.
-            there = self.client.get_experiment(self.experiment_id).tags.get(view.TAG)
-            names = dict.fromkeys([*view.metrics_in(there), *new])
+            current = self.client.get_experiment(self.experiment_id).tags.get(view.TAG)
+            names = dict.fromkeys([*view.metrics_in(current), *new])
             shared = view.state(self.name.endswith((SETTINGS, REPORTS)), list(names))
-            if shared != there:
+            if shared != current:
                 self.client.set_experiment_tag(self.experiment_id, view.TAG, shared)
 
     def analyze(self) -> None:

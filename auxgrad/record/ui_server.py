@@ -72,8 +72,8 @@ def server(uri: str, wanted: int | None = None) -> Iterator[tuple[subprocess.Pop
             if _wait_until_ready(process, port):
                 break
         else:
-            said = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
-            raise TrackingError(f"the MLflow UI did not start: {hide_password(said, uri)[-500:]}")
+            output = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
+            raise TrackingError(f"the MLflow UI did not start: {hide_password(output, uri)[-500:]}")
         yield process, f"http://{HOST}:{port}"
 
 
