@@ -1,4 +1,4 @@
-"""What can go wrong through no fault of the code: each message is one line for the user."""
+"""Exceptions that the user can resolve: each message is one line that says what to change."""
 
 from __future__ import annotations
 
@@ -6,30 +6,45 @@ import re
 from urllib.parse import unquote
 
 # Options of an address whose values are secret.
-SECRETS = {"password", "passwd", "pwd", "sslpassword", "token", "access_token", "secret", "odbc_connect"}
-# All up to the last @ of a word: what a password is made of, its user may not have quoted.
+SECRET_OPTIONS = {
+    "password",
+    "passwd",
+    "pwd",
+    "sslpassword",
+    "token",
+    "access_token",
+    "secret",
+    "odbc_connect",
+}
+# Matches up to the last @ of a word, because a password may contain an @ that is not percent-encoded.
 _LOGIN = re.compile(r"(://[^\s/:]*:)\S+@")
 _OPTION = re.compile(r"([?&;]([^\s?&;=]+)=)[^\s&;'\"]+?(?=:?(?:[\s&;'\"]|$))")
 
 
 def without_passwords(text: str) -> str:
-    """Return a text with *** for every password and token in an address.
+    """Replace each password and token in the addresses of a text by ***.
 
     >>> without_passwords("no postgresql://me:secret@host/runs?sslpassword=secret&sslmode=require there")
     'no postgresql://me:***@host/runs?sslpassword=***&sslmode=require there'
+
+    Args:
+        text: any text, such as an error message.
+
+    Returns:
+        The text without secrets.
     """
 
     def hide(option: re.Match[str]) -> str:
-        is_secret = unquote(option[2]).lower() in SECRETS
+        is_secret = unquote(option[2]).lower() in SECRET_OPTIONS
         return f"{option[1]}***" if is_secret else option[0]
 
     return _OPTION.sub(hide, _LOGIN.sub(r"\1***@", text))
 
 
 class AuxgradError(Exception):
-    """An error that its message explains in full; the command line shows it without a traceback.
+    """Base class of errors whose message is sufficient: commands show it without a traceback.
 
-    Passwords in addresses are left out of the message.
+    Passwords and tokens in addresses are removed from the message.
     """
 
     def __init__(self, *args: object) -> None:
@@ -37,24 +52,24 @@ class AuxgradError(Exception):
 
 
 class ConfigError(AuxgradError):
-    """A key or a value of the config that is not allowed."""
+    """A key or a value of the config is not allowed."""
 
 
 class DataError(AuxgradError):
-    """Data that is missing or damaged, or that no network can be trained on."""
+    """The data is missing or damaged, or no network can be trained on it."""
 
 
 class TrackingError(AuxgradError):
-    """A tracking store that cannot be reached or used."""
+    """The tracking store cannot be reached or used."""
 
 
 class ReportError(AuxgradError):
-    """A report that cannot be made: nothing to report on, or a file that does not fit."""
+    """The report cannot be made: there are no runs for it, or a file has the wrong form."""
 
 
 class RunsElsewhere(AuxgradError):
-    """A run of a sweep that another process has begun and not ended."""
+    """Another process is executing the run."""
 
 
 class SweepFailed(AuxgradError):
-    """A sweep of which not every run is finished."""
+    """Some runs of the sweep are not finished."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import auxgrad
-from auxgrad.config.composing import split_words
-from auxgrad.config.entry import plain_ending
+from auxgrad.config.composing import split_arguments
+from auxgrad.config.entry import exit_cleanly
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import ReportError
 from auxgrad.process import interruption
@@ -105,7 +105,7 @@ class Request:
         given = parser.parse_intermixed_args(arguments)
         if given.runs and given.words:
             raise ReportError(f"{given.words[0]}: chooses from a store; cannot be combined with --runs")
-        tracking, filters = split_words(given.words)
+        tracking, filters = split_arguments(given.words)
         check_filters(filters)
         if given.output and given.output.exists():
             raise ReportError(f"--output={given.output}: is there already; must be a new folder")
@@ -234,9 +234,9 @@ def _busy(what: str) -> AbstractContextManager[object]:
 
 def main() -> None:
     """Run the command line."""
-    with plain_ending():
+    with exit_cleanly():
         request = Request.of(sys.argv[1:])
-        with interruption.in_order():
+        with interruption.as_exceptions():
             make(request)
 
 

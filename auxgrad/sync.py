@@ -1,12 +1,12 @@
-"""`python -m auxgrad.sync`: delivers the records of finished runs whose store was away."""
+"""The command `python -m auxgrad.sync`: deliver records of runs that the store did not accept."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from auxgrad.config.composing import split_words
-from auxgrad.config.entry import plain_ending
+from auxgrad.config.composing import split_arguments
+from auxgrad.config.entry import exit_cleanly
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import ConfigError
 from auxgrad.execution import delivery
@@ -14,42 +14,47 @@ from auxgrad.record.opening import open_store
 from auxgrad.record.store import Store
 
 DESCRIPTION = """\
-Delivers the records of finished runs that their tracking store was away for: a run that ends then keeps
-its record in its output folder, as unsent.json. The next sweep delivers those of its own experiment.
+Delivers the records of finished runs whose tracking store did not answer. Such a run has kept its record
+in its output folder, as unsent.json. The next sweep delivers the records of its own experiment too.
 
-words:
-  tracking.uri=ADDRESS  the store, unless MLFLOW_TRACKING_URI is set; mlflow.db if not given
+arguments:
+  tracking.uri=ADDRESS  the store, unless MLFLOW_TRACKING_URI is set; default: mlflow.db
 """
 FOLDERS = ("outputs", "multirun")
 
 
 def main() -> None:
     """Run the command line."""
-    with plain_ending():
+    with exit_cleanly():
         parser = argparse.ArgumentParser(
             "python -m auxgrad.sync",
             description=DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument("words", nargs="*", metavar="key=value", help="which store, see above")
+        parser.add_argument("overrides", nargs="*", metavar="key=value", help="which store, see above")
         parser.add_argument(
             "--folder",
             type=Path,
             action="append",
-            help=f"where to look, also below; {' and '.join(FOLDERS)} if not given",
+            help=f"a folder to search, with its subfolders; default: {' and '.join(FOLDERS)}",
         )
         given = parser.parse_intermixed_args()
-        tracking, others = split_words(given.words)
+        tracking, others = split_arguments(given.overrides)
         for key, values in others.items():
             raise ConfigError(f"{key}={','.join(values)}: unknown key; must be tracking.uri")
         for folder in given.folder or ():
             if not folder.is_dir():
-                raise ConfigError(f"--folder={folder}: is no folder")
+                raise ConfigError(f"--folder={folder}: is not a folder")
         sync(given.folder or [Path(name) for name in FOLDERS], tracking)
 
 
 def sync(folders: list[Path], tracking: TrackingConfig) -> None:
-    """Deliver all records below the folders, and say what became of each."""
+    """Deliver all records in folders and their subfolders, and print the outcome for each.
+
+    Args:
+        folders: the folders to search.
+        tracking: the store; the records name their experiments.
+    """
     files = list(delivery.find(folders))
     stores: dict[str, Store] = {}
     for file in files:

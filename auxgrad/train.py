@@ -42,18 +42,18 @@ def main() -> None:
     import hydra
 
     from auxgrad.config.composing import HYDRA_VERSION_BASE, PRIMARY
-    from auxgrad.config.entry import plain_ending, prepare, without_shown_passwords
+    from auxgrad.config.entry import exit_cleanly, hide_shown_passwords, prepare
     from auxgrad.config.groups import conf_dir
 
     # Hydra's remark on a preset of ours that has the name of a plugin's own config, such as basic.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
     try:
-        with plain_ending():
+        with exit_cleanly():
             if str(Path.cwd()) not in sys.path and "" not in sys.path:
                 sys.path.insert(0, str(Path.cwd()))  # As `python -m` does: modules of the user's.
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way.
             sys.argv[1:] = prepare(sys.argv[1:])
-            with without_shown_passwords(sys.argv[1:]):
+            with hide_shown_passwords(sys.argv[1:]):
                 hydra.main(
                     version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=PRIMARY
                 )(train)()

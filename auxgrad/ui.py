@@ -1,4 +1,4 @@
-"""`python -m auxgrad.ui`: the MLflow UI on the store in use, and the link to an experiment in it."""
+"""The command `python -m auxgrad.ui`: start the MLflow UI and print links to an experiment."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import signal
 import sys
 import webbrowser
 
-from auxgrad.config.composing import split_words
-from auxgrad.config.entry import plain_ending
+from auxgrad.config.composing import split_arguments
+from auxgrad.config.entry import exit_cleanly
 from auxgrad.errors import ConfigError, TrackingError
 from auxgrad.process import interruption
 from auxgrad.record.links import charts_url, table_url
@@ -18,29 +18,30 @@ from auxgrad.record.store import SETTINGS, Store
 from auxgrad.record.ui_server import PORT, is_free, server
 
 DESCRIPTION = """\
-Starts the MLflow UI on the store in use and prints links to the experiment: charts of training,
-validation and test loss, averaged over seeds, and the table of its runs. Ctrl-C ends it.
+Starts the MLflow UI on the store in use and prints links to an experiment: charts of training,
+validation and test loss, averaged over seeds, and the table of runs. Ctrl-C stops it.
 
-words:
-  tracking.experiment=NAME  the MLflow experiment; auxgrad if not given
-  tracking.uri=ADDRESS      the store, unless MLFLOW_TRACKING_URI is set; mlflow.db if not given. If it
-                            is a tracking server, only its links are printed
+arguments:
+  tracking.experiment=NAME  the MLflow experiment; default: auxgrad
+  tracking.uri=ADDRESS      the store, unless MLFLOW_TRACKING_URI is set; default: mlflow.db. For a
+                            tracking server only the links are printed
 """
 
 
 def main() -> None:
     """Run the command line."""
-    with plain_ending():
+    with exit_cleanly():
         parser = argparse.ArgumentParser(
             "python -m auxgrad.ui",
             description=DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument("words", nargs="*", metavar="key=value", help="which experiment, see above")
-        parser.add_argument("--open", action="store_true", help="open the link in a browser")
-        parser.add_argument("--port", type=int, help=f"{PORT} if not given, or another if that is taken")
+        help_text = "which experiment, see above"
+        parser.add_argument("overrides", nargs="*", metavar="key=value", help=help_text)
+        parser.add_argument("--open", action="store_true", help="open the first link in a browser")
+        parser.add_argument("--port", type=int, help=f"default: {PORT}, or a free port if that is taken")
         given = parser.parse_intermixed_args()
-        tracking, others = split_words(given.words)
+        tracking, others = split_arguments(given.overrides)
         for key, values in others.items():
             known = "tracking.experiment, tracking.uri"
             raise ConfigError(f"{key}={','.join(values)}: unknown key; must be one of {known}")
@@ -62,9 +63,10 @@ def _check_port(port: int | None) -> None:
 def _serve(store: Store, port: int | None, is_to_be_opened: bool) -> None:
     store.analyze()
     print(f"starting  the MLflow UI on {store.address}", flush=True)
-    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # The terminal was closed.
+    # Closing the terminal stops the server too.
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     try:
-        with interruption.in_order(), server(store.uri, port) as (process, address):
+        with interruption.as_exceptions(), server(store.uri, port) as (process, address):
             _show(store, address, is_to_be_opened)
             print("stop it   with Ctrl-C", flush=True)
             process.wait()
@@ -78,12 +80,12 @@ def _show(store: Store, address: str | None, is_to_be_opened: bool) -> None:
     charts = charts_url(store, address)
     print(f"charts    {charts}")
     print(f"table     {table_url(store, address)}")
-    with contextlib.suppress(TrackingError):  # No sweep, no summary runs.
+    with contextlib.suppress(TrackingError):  # Before the first sweep there are no summary runs.
         settings = open_sibling(store, SETTINGS, create=False)
         print(f"means     {charts_url(settings, address)}")
         print("          (MLflow averages the newest 100 runs only; these are the means over all seeds)")
     if is_to_be_opened and not webbrowser.open(charts):
-        print("no browser was found; copy the link into one")
+        print("no browser was found; open the link yourself")
     sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: a small corpus on disk, small runs, and the command line as a person calls it."""
+"""Fixtures: a small corpus on disk, small runs, and the commands as the user calls them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-# Ignored in what a shell has put into the background, and inherited so by every process of a test.
+# In the background of a shell SIGINT is ignored, and the processes that a test starts inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parent.parent
 
-# A run of a second: the same code as the published one, on few reviews and few weights.
+# Overrides of a run of a second: the same code as for the published runs, with few reviews and weights.
 SMALL = (
     "data.num_words=60",
     "problem.hidden=[8,8]",
@@ -41,7 +41,7 @@ SMALL = (
 
 
 def write_corpus(folder: Path, reviews: int = 40, seed: int = 0) -> Path:
-    """A folder laid out like aclImdb/, `reviews` files in each of its four parts."""
+    """Write a folder like aclImdb/, with `reviews` files in each of its four parts."""
     chance = random.Random(seed)
     words = {"pos": ["good", "great", "fine"], "neg": ["bad", "poor", "dull"]}
     common = [f"word{i}" for i in range(80)]
@@ -62,7 +62,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache of encoded reviews for all tests of a session, whatever the number of workers."""
+    """Return the cache of encoded reviews, which all tests and all workers of a session share."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     return shared / "cache"
@@ -70,7 +70,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(corpus: Path, cache: Path) -> tuple[str, ...]:
-    """Overrides of a run on the small corpus."""
+    """Return the overrides of a run on the small corpus."""
     return ("data=aclimdb", f"data.path={corpus}", f"data.cache_dir={cache}", *SMALL)
 
 
@@ -79,7 +79,7 @@ Train = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def train(tmp_path: Path) -> Train:
-    """`python -m auxgrad.train ...` in an empty folder."""
+    """Return a function that executes `python -m auxgrad.train` in an empty folder."""
 
     def run(*arguments: str, cwd: Path = tmp_path, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -96,7 +96,7 @@ def train(tmp_path: Path) -> Train:
 
 @pytest.fixture
 def sweep(train: Train) -> Train:
-    """`python -m auxgrad.train --multirun ...` in an empty folder."""
+    """Return a function that executes `python -m auxgrad.train --multirun` in an empty folder."""
 
     def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         return train("--multirun", *arguments, **env)
@@ -106,19 +106,19 @@ def sweep(train: Train) -> Train:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """The example study, in a folder of its own."""
+    """Return a copy of the example study."""
     return shutil.copytree(REPOSITORY / "examples" / "digits", tmp_path / "study")
 
 
-def script(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The script auxgrad-NAME, which unlike `python -m` has no working directory on its path."""
-    command = [Path(sys.executable).with_name(f"auxgrad-{name}"), *words]
+def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Execute the script auxgrad-NAME, whose import path lacks the working directory."""
+    command = [Path(sys.executable).with_name(f"auxgrad-{name}"), *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
 def failing(tmp_path: Path) -> dict[str, str]:
-    """A file that makes runs of lam=666 fail, and of lam=667 die the first time."""
+    """Return an environment in which runs of lam=666 fail, and the first one of lam=667 is killed."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, pathlib, signal, sys\n"
         "class Break:\n"
@@ -142,7 +142,7 @@ def failing(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def none_left() -> Iterator[None]:
-    """Ends what a failing test leaves running: workers would go on for hours."""
+    """Kill all child processes after the test, because workers of a failed test would run for hours."""
     yield
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -151,13 +151,13 @@ def none_left() -> Iterator[None]:
 
 @pytest.fixture
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory."""
+    """Change to an empty working directory and return it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def together(commands: Sequence[Sequence[str]], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
-    """Runs commands at the same time."""
+    """Execute commands at the same time."""
     started = [
         subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for command in commands
@@ -170,7 +170,7 @@ def together(commands: Sequence[Sequence[str]], cwd: Path) -> list[subprocess.Co
 
 
 def on_a_terminal(command: Sequence[str], cwd: Path, env: dict[str, str] | None = None) -> str:
-    """What a command that succeeds writes on a terminal."""
+    """Return the output of a successful command on a terminal."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(command, cwd=cwd, stdout=follower, stderr=follower, env=env)
     os.close(follower)
@@ -186,7 +186,7 @@ def on_a_terminal(command: Sequence[str], cwd: Path, env: dict[str, str] | None 
 
 @contextlib.contextmanager
 def mlflow_ui(arguments: Sequence[str], cwd: Path) -> Iterator[str]:
-    """`mlflow ARGUMENTS` on a free port, with all its processes ended afterwards; its address."""
+    """Run `mlflow ARGUMENTS` on a free port inside the context, and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -213,7 +213,7 @@ def mlflow_ui(arguments: Sequence[str], cwd: Path) -> Iterator[str]:
 def auxgrad_ui(
     *arguments: str, cwd: Path | None = None, **env: str
 ) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """`python -m auxgrad.ui ARGUMENTS` once it serves, and the links it prints; ended in any case."""
+    """Run `python -m auxgrad.ui ARGUMENTS` inside the context; yield the process and its links."""
     process = subprocess.Popen(
         [sys.executable, "-m", "auxgrad.ui", *arguments],
         cwd=cwd,
@@ -238,5 +238,5 @@ def auxgrad_ui(
 
 
 def links(printed: str) -> dict[str, str]:
-    """The links in the output of `python -m auxgrad.ui`, by what they lead to."""
+    """Return the links in the output of `python -m auxgrad.ui` by their labels."""
     return dict(re.findall(r"^(\w+) +(http\S+)$", printed, re.M))

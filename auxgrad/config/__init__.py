@@ -1,4 +1,4 @@
-"""From the command line and YAML to the typed config of a run, and to what identifies it."""
+"""Compose the typed config of a run from YAML files and the command line, and identify the run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Identity", "Setting", "compose"]
 
-_HOME = {"Config": "schema", "Identity": "identity", "Setting": "setting", "compose": "composing"}
+_MODULES = {"Config": "schema", "Identity": "identity", "Setting": "setting", "compose": "composing"}
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: whoever needs one module of this package need not wait for Hydra.
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    # Imported on first use, because a caller that needs one module must not wait for Hydra.
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""From words of the command line to typed configs."""
+"""Compose the typed config of a run from the arguments of the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from auxgrad.config.groups import conf_dir
 from auxgrad.config.instances import TARGET, make_problem
 from auxgrad.config.messages import explain_hydra, explain_validation, unknown_key
 from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
-from auxgrad.config.schema import BY_MODE_FILE, Config, TrackingConfig
+from auxgrad.config.schema import MODE_FILE_KEYS, Config, TrackingConfig
 from auxgrad.config.setting import RUN_KEYS
 from auxgrad.config.values import format_value, parse_scalar, quote
 from auxgrad.errors import ConfigError
@@ -28,29 +28,37 @@ PRIMARY = "config"
 SEARCHPATH = "hydra.searchpath"
 VALUE_SOURCE = "value://"
 FILES = "file://"
-# The environment variable that has the search path for `hydra_plugins.auxgrad.search_path`.
+# The environment variable with the user's search path, for `hydra_plugins.auxgrad.search_path`.
 USER_PATHS = "AUXGRAD_SEARCHPATH"
-CLASSES = tuple(f"{section}.{TARGET}" for section in ("problem", "data"))
+TARGET_KEYS = tuple(f"{section}.{TARGET}" for section in ("problem", "data"))
 
 
 def validate(composed: DictConfig, hydra: Any = None) -> Config:
-    """Return the typed config of a composed one.
+    """Convert a config that Hydra has composed to a typed config.
 
     Args:
-        composed: with or without the node `hydra`.
-        hydra: that node, if it is not in `composed`.
+        composed: the config, with or without the node `hydra`.
+        hydra: the node `hydra`, if it is not in `composed`.
+
+    Returns:
+        The typed config, whose unused knobs are not yet neutral.
 
     Raises:
-        ConfigError: one line for each key that is unknown, missing or out of range; code of the user's
-            that cannot be imported, or is not what it should be.
+        ConfigError: one line for each key that is unknown, missing or out of range; or code of the user
+            that cannot be imported or has the wrong type.
     """
-    return typed(values_of(composed), choices_of(hydra or composed.hydra))
+    return typed_config(values_of(composed), choices_of(hydra or composed.hydra))
 
 
 def values_of(composed: DictConfig, resolve: bool = True) -> dict[Any, Any]:
     """Return the values of a composed config without the node `hydra`.
 
-    Raises ConfigError for an interpolation that leads nowhere.
+    Args:
+        composed: the config.
+        resolve: whether to resolve interpolations.
+
+    Raises:
+        ConfigError: an interpolation cannot be resolved.
     """
     keys = [str(key) for key in composed if key != "hydra"]
     try:
@@ -62,16 +70,24 @@ def values_of(composed: DictConfig, resolve: bool = True) -> dict[Any, Any]:
 
 
 def choices_of(hydra: Any) -> dict[str, str | None]:
-    """Return the options that were chosen in the groups `problem` and `data`."""
+    """Return the options chosen in the groups `problem` and `data`; None for a group without a choice.
+
+    Args:
+        hydra: the node `hydra` of a composed config.
+    """
     return {group: hydra.runtime.choices.get(group) for group in ("problem", "data")}
 
 
-def typed(values: Mapping[Any, Any], choices: Mapping[str, str | None]) -> Config:
-    """Return the typed config of plain values. Raises ConfigError like `validate`.
+def typed_config(values: Mapping[Any, Any], choices: Mapping[str, str | None]) -> Config:
+    """Convert plain values to a typed config.
 
     Args:
-        values: by key, sections as mappings; `problem` and `names` may be made already.
+        values: the values by key, with a mapping for each section; `problem` and `names` may be
+            instances already.
         choices: the options of the groups `problem` and `data`.
+
+    Raises:
+        ConfigError: see `validate`.
     """
     rest = dict(values)
     lines = []
@@ -95,52 +111,64 @@ def typed(values: Mapping[Any, Any], choices: Mapping[str, str | None]) -> Confi
 
 
 def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> Config:
-    """Return the typed config for command line overrides, as `python -m auxgrad.train` composes it.
+    """Compose the typed config of a run, as `python -m auxgrad.train` does.
 
     >>> compose(["mode=Orthogonal", "lam=42.5"]).lam
     42.5
 
     Args:
-        overrides: words of the command line.
-        config_dir: a folder with config files of the user's, as `--config-dir`.
+        overrides: overrides as on the command line.
+        config_dir: a folder with the user's config files, as for `--config-dir`.
+
+    Returns:
+        The config, in which unused knobs are neutral.
 
     Raises:
-        ConfigError: for an unknown key, an unknown option or a value out of range.
+        ConfigError: a key or an option is unknown, or a value is out of range.
     """
-    words = list(overrides)
-    check_passwords(words)
+    given = list(overrides)
+    check_passwords(given)
     if config_dir is not None:
-        words.append(f"{SEARCHPATH}=[{quote(f'file://{Path(config_dir).absolute()}')}]")
+        given.append(f"{SEARCHPATH}=[{quote(f'file://{Path(config_dir).absolute()}')}]")
     try:
-        words = quote_values(words)
+        given = quote_values(given)
         with initialize_config_dir(version_base=HYDRA_VERSION_BASE, config_dir=str(conf_dir())):
             composed = hydra_compose(
-                PRIMARY, overrides=with_value_source(words, words), return_hydra_config=True
+                PRIMARY, overrides=with_value_source(given, given), return_hydra_config=True
             )
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain_hydra(error)) from None
-    except (AssertionError, AttributeError, LookupError, TypeError) as error:  # Hydra's, on odd words.
-        raise ConfigError(f"{' '.join(words)}: cannot be composed ({explain_hydra(error)})") from None
-    check_obeyed(composed, words)
+    # Hydra raises these errors on malformed overrides.
+    except (AssertionError, AttributeError, LookupError, TypeError) as error:
+        raise ConfigError(f"{' '.join(given)}: cannot be composed ({explain_hydra(error)})") from None
+    check_overrides(composed, given)
     return validate(composed).normalise()
 
 
-def check_obeyed(composed: DictConfig, overrides: Iterable[str]) -> None:
-    """Raise ConfigError if a value group of the overrides has another value in the composed config.
+def check_overrides(composed: DictConfig, overrides: Iterable[str]) -> None:
+    """Check that the overrides may be given, and that they took effect in the composed config.
 
     A YAML file that sets `lam:` itself takes precedence over the option that the command line chooses.
+
+    Args:
+        composed: the config.
+        overrides: the overrides that it was composed with.
+
+    Raises:
+        ConfigError: an override sets what only a file may set, or a mode, a knob or the seed has another
+            value in the config.
     """
     for key, override in parse_overrides(overrides).items():
-        if key in BY_MODE_FILE:
+        if key in MODE_FILE_KEYS:
             raise ConfigError(
                 f"{override.input_line}: is set by the file of the mode; "
-                "a file conf/mode/NAME.yaml, found by --config-dir, adds a mode"
+                "to add a mode, write conf/mode/NAME.yaml and use --config-dir conf"
             )
-        if key in CLASSES:
+        if key in TARGET_KEYS:
             section = key.partition(".")[0]
             raise ConfigError(
                 f"{key}={override.value()}: is set by the file of {section}; "
-                f"a file conf/{section}/NAME.yaml, found by --config-dir, adds another"
+                f"to add another one, write conf/{section}/NAME.yaml and use --config-dir conf"
             )
         if key not in RUN_KEYS or override.is_sweep_override():
             continue
@@ -160,88 +188,100 @@ def with_value_source(
     name: str | None = None,
     folder: str | None = None,
 ) -> list[str]:
-    """Return the arguments with the source of values at the end of the search path.
+    """Return the arguments with the source of values at the end of Hydra's search path.
 
-    It comes last so that a user's files take precedence, and as an override, since Hydra reads
-    `hydra.searchpath` of the primary config only, which may be a user's own.
+    The source comes last, so that the user's files take precedence. It is added by an override, because
+    Hydra reads `hydra.searchpath` in the primary config only, which may be a file of the user.
 
     Args:
-        arguments: overrides, and flags of Hydra.
-        overrides: the overrides among them.
-        name: the primary config, if not ours.
+        arguments: the overrides, and flags of Hydra.
+        overrides: the overrides only.
+        name: the primary config, if it is not auxgrad's.
         folder: the folder of `--config-dir`.
+
+    Raises:
+        ConfigError: see `search_paths`; or a file of the user has the name of one of auxgrad's.
     """
     paths = search_paths(overrides, name, folder)
     for path in [folder, *(path for path in paths if path.startswith(FILES))]:
         if path:
             _check_hidden(Path(path.removeprefix(FILES)))
-    word = f"{SEARCHPATH}=[{','.join(quote(path) for path in (*paths, VALUE_SOURCE))}]"
-    # Beside the others: Hydra takes no overrides in two places, before and after a flag.
-    place = arguments.index(overrides[0]) if overrides else len(arguments)
-    rest = [argument for argument in arguments[place:] if not _sets_search_path(argument)]
-    return [*arguments[:place], word, *rest]
+    override = f"{SEARCHPATH}=[{','.join(quote(path) for path in (*paths, VALUE_SOURCE))}]"
+    # Next to the other overrides, because Hydra does not accept overrides before and after a flag.
+    index = arguments.index(overrides[0]) if overrides else len(arguments)
+    rest = [argument for argument in arguments[index:] if not _sets_search_path(argument)]
+    return [*arguments[:index], override, *rest]
 
 
 def search_paths(
     overrides: Sequence[str], name: str | None = None, folder: str | None = None
 ) -> list[str]:
-    """Return the search path that the overrides ask for, or else the primary config.
+    """Return the search path that the overrides set, or else the primary config.
 
     Args:
-        overrides, name, folder: as for `with_value_source`.
+        overrides: the overrides of the command line.
+        name: the primary config, if it is not auxgrad's.
+        folder: the folder of `--config-dir`.
 
     Raises:
-        ConfigError: it is no list of texts.
+        ConfigError: the search path is not a list of texts.
     """
-    own = [word for word in overrides if _sets_search_path(word)]
+    own = [override for override in overrides if _sets_search_path(override)]
     paths: object = _searchpath_of(name or PRIMARY, folder)
     if own:
         paths = parse_overrides(own)[SEARCHPATH].value()
     if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
-        word = (own or [SEARCHPATH])[-1]
-        raise ConfigError(f"{word}: must be a list of texts, such as [file://folder]")
+        culprit = (own or [SEARCHPATH])[-1]
+        raise ConfigError(f"{culprit}: must be a list of texts, such as [file://folder]")
     return [str(path) for path in paths]
 
 
-def _sets_search_path(word: str) -> bool:
-    return word.partition("=")[0] == SEARCHPATH
+def _sets_search_path(argument: str) -> bool:
+    return argument.partition("=")[0] == SEARCHPATH
 
 
 def _check_hidden(folder: Path) -> None:
-    """Raise ConfigError for a file that Hydra would pass over, since one of ours goes first."""
+    """Raise ConfigError for a file that Hydra would ignore, because auxgrad's file takes precedence."""
     for file in sorted(folder.rglob("*.yaml")):
         ours = conf_dir() / file.relative_to(folder)
         if ours.is_file() and ours.read_bytes() != file.read_bytes():
             raise ConfigError(
-                f"{file}: would be passed over, since auxgrad has a file of this name; choose another"
+                f"{file}: would be ignored, because auxgrad has a file of this name; choose another name"
             )
 
 
 def _searchpath_of(name: str, folder: str | None) -> list[str]:
-    """The search path that a primary config asks for."""
+    """Return the search path that a primary config sets."""
     if name == PRIMARY:
         return []
-    for place in (conf_dir(), Path(folder) if folder else None):
-        file = place and place / f"{name.removesuffix('.yaml')}.yaml"
+    for parent in (conf_dir(), Path(folder) if folder else None):
+        file = parent and parent / f"{name.removesuffix('.yaml')}.yaml"
         if file and file.is_file():
             found = OmegaConf.select(OmegaConf.load(file), SEARCHPATH)
             return list(found) if found is not None else []
     return []
 
 
-def split_words(words: Sequence[str]) -> tuple[TrackingConfig, dict[str, list[str]]]:
-    """Return the tracking that `tracking.uri=` and `tracking.experiment=` ask for, and the other values.
+def split_arguments(arguments: Sequence[str]) -> tuple[TrackingConfig, dict[str, list[str]]]:
+    """Split key=value arguments of `report`, `ui` and `sync` into the tracking config and all others.
 
-    >>> tracking, values = split_words(["tracking.experiment=first", "lam=30,100.0", "seed=range(3)"])
+    >>> tracking, values = split_arguments(["tracking.experiment=first", "lam=3,10.0", "seed=range(2)"])
     >>> tracking.experiment, values
-    ('first', {'lam': ['30', '100'], 'seed': ['0', '1', '2']})
+    ('first', {'lam': ['3', '10'], 'seed': ['0', '1']})
 
-    Raises ConfigError for a word that is not key=value, and an unknown key in tracking.
+    Args:
+        arguments: the arguments of the command line, without flags.
+
+    Returns:
+        The tracking config, and the values of each other key.
+
+    Raises:
+        ConfigError: an argument is not key=value, or has an unknown key of `tracking`.
     """
-    check_passwords(words)
-    own = [word for word in words if word.startswith("tracking.")]
+    check_passwords(arguments)
+    own = [argument for argument in arguments if argument.startswith("tracking.")]
     try:
-        values = parse_values([word for word in words if word not in own])
+        values = parse_values([argument for argument in arguments if argument not in own])
     except (HydraException, ValueError) as error:
         raise ConfigError(explain_hydra(error)) from None
     return compose(own).tracking, values

@@ -1,4 +1,4 @@
-"""How every command begins and ends: words prepared and checked, errors in one line."""
+"""The entry point of every command: prepare and check the arguments, show errors in one line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from auxgrad.config.addresses import check_password, check_passwords, store_address
 from auxgrad.config.code.backend import check_backend
-from auxgrad.config.code.tracebacks import users_traceback
+from auxgrad.config.code.tracebacks import user_traceback
 from auxgrad.config.composing import (
     USER_PATHS,
-    check_obeyed,
+    check_overrides,
     search_paths,
     validate,
     with_value_source,
@@ -38,9 +38,17 @@ from auxgrad.process import interruption
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
-    """Return the command line of `auxgrad.train` as Hydra is to see it.
+    """Convert the command line of `auxgrad.train` to that for Hydra.
 
-    Raises ConfigError for a flag that cannot be obeyed, and for a password.
+    Args:
+        arguments: the arguments as the user gave them.
+
+    Returns:
+        The arguments for Hydra.
+
+    Raises:
+        ConfigError: a flag is not supported, an argument contains a password, or the config has no such
+            key or value.
     """
     check_passwords(arguments)
     quoted = quote_values(arguments)
@@ -57,34 +65,35 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     asks_only = given.help or given.hydra_help or given.shell_completion or given.info
     has_other_files = given.config_name or given.config_dir or any("searchpath" in w for w in quoted)
     if not asks_only and not has_other_files:
-        _check_words(given.overrides)
+        _check_overrides_early(given.overrides)
     return with_value_source(quoted, given.overrides, given.config_name, given.config_dir)
 
 
 def _users_paths(given: argparse.Namespace) -> list[str]:
-    """The search path of the user's for what is asked: the help, or a line to be completed."""
+    """Return the user's search path for the help, or for the line that is to be completed."""
     if given.shell_completion:
         with contextlib.suppress(SystemExit, ValueError):  # The line may be unfinished.
-            words = shlex.split(os.environ.get("COMP_LINE", ""))[1:]
+            typed = shlex.split(os.environ.get("COMP_LINE", ""))[1:]
             with contextlib.redirect_stderr(io.StringIO()):
-                given = get_args_parser().parse_known_args(words)[0]
+                given = get_args_parser().parse_known_args(typed)[0]
     folder = [f"file://{Path(given.config_dir).absolute()}"] if given.config_dir else []
     with contextlib.suppress(ConfigError, HydraException):
         return [*folder, *search_paths(given.overrides, given.config_name, given.config_dir)]
     return folder
 
 
-def _check_words(words: Sequence[str]) -> None:
+def _check_overrides_early(overrides: Sequence[str]) -> None:
     """Raise ConfigError for a key or a value that the config cannot have.
 
-    Hydra would find it too, after composing twice. It holds where no other files are in play than ours.
+    Hydra would find the error too, but only after composing twice. The check is valid only if all config
+    files are auxgrad's.
     """
-    given = dict(word.partition("=")[::2] for word in words)
-    for word in words:
-        key, is_pair, value = word.removeprefix("++").partition("=")
+    given = dict(override.partition("=")[::2] for override in overrides)
+    for override in overrides:
+        key, is_pair, value = override.removeprefix("++").partition("=")
         section, _, name = key.partition(".")
         if not is_pair or not key.replace(".", "").isidentifier() or section in ("hydra", "experiment"):
-            continue  # Hydra's own, or of a form that Hydra knows better.
+            continue  # Hydra checks these.
         if name and section in ("problem", "data"):
             check_option(key, value, given.get("problem", default_problem()), given.get("data"))
             continue
@@ -102,34 +111,48 @@ def _check_words(words: Sequence[str]) -> None:
 
 
 def check_run(composed: DictConfig) -> None:
-    """Raise ConfigError unless the composed config is one run that can be started."""
-    _check_surroundings(composed)
+    """Check that the composed config is that of a single run which can be started.
+
+    Args:
+        composed: the config with the node `hydra`.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    _check_environment(composed)
     sweeper = composed.hydra.sweeper
     if sweeper.get("params") or sweeper.get("grids"):
         name = composed.hydra.runtime.choices.get("experiment")
         what = f"experiment={name}" if name else "hydra.sweeper.params"
         raise ConfigError(f"{what}: is a sweep; add --multirun")
-    check_obeyed(composed, composed.hydra.overrides.task)
+    check_overrides(composed, composed.hydra.overrides.task)
     if validate(composed).dry_run:
         raise ConfigError("dry_run=true: shows the plan of a sweep; add --multirun")
 
 
 def check_sweep(composed: DictConfig) -> None:
-    """Raise ConfigError for a value on the command line of a sweep that no run can have."""
-    _check_surroundings(composed)
+    """Check the values that the command line of a sweep gives.
+
+    Args:
+        composed: the config with the node `hydra`.
+
+    Raises:
+        ConfigError: a run cannot have one of the values.
+    """
+    _check_environment(composed)
     is_grid = composed.hydra.sweeper._target_.endswith(".GridSweeper")
     for key in ("dry_run", "fail_fast"):
         if composed.get(key) and not is_grid:
-            raise ConfigError(f"{key}=true: only hydra/sweeper=grid knows it")
+            raise ConfigError(f"{key}=true: only hydra/sweeper=grid supports it")
     for key, override in parse_overrides(composed.hydra.overrides.task).items():
         if key in VALUE_GROUPS and override.is_discrete_sweep():
             texts = [text.strip("'") for text in override.sweep_string_iterator()]
-            # A name may be that of a user's own file.
+            # A name may be that of a file of the user.
             check_values(key, (text for text in texts if not isinstance(parse_scalar(text), str)))
 
 
-def _check_surroundings(composed: DictConfig) -> None:
-    """Keras' backend, passwords in whatever is put on record, the store, the working directory."""
+def _check_environment(composed: DictConfig) -> None:
+    """Check Keras' backend, passwords in the config, the address of the store, the working directory."""
     check_backend()
     for key, text in _texts(OmegaConf.to_container(composed, resolve=False)):
         check_password(key, text)
@@ -140,12 +163,12 @@ def _check_surroundings(composed: DictConfig) -> None:
     if composed.hydra.job.chdir:
         raise ConfigError(
             "hydra.job.chdir=true: runs stay in the working directory, where their tracking store is; "
-            "leave it out"
+            "remove it"
         )
 
 
 def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """The texts in a config, with their keys."""
+    """Yield the texts in a config, with their keys."""
     if isinstance(node, str):
         yield key, node
     elif isinstance(node, dict):
@@ -157,14 +180,19 @@ def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def plain_ending() -> Iterator[None]:
-    """End errors that explain themselves in one line and exit status 1, Ctrl-C in 130, SIGTERM in 143.
+def exit_cleanly() -> Iterator[None]:
+    """Convert exceptions to a message and an exit status.
 
-    Of any other error the traceback is shown from the first line of the user's code on. With
-    HYDRA_FULL_ERROR=1 in the environment errors keep their whole traceback.
+    An error whose message is sufficient is shown in one line. For any other error, the traceback is
+    shown from the first line of the user's code on. With HYDRA_FULL_ERROR=1 in the environment, every
+    error is shown with its full traceback. The exit status is 1 after an error, 130 after Ctrl-C and 143
+    after SIGTERM.
+
+    Raises:
+        SystemExit: an exception was raised inside the context.
     """
     interruption.install()
-    _show_what_can_be_shown()
+    _replace_unsupported_characters()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         yield
@@ -174,15 +202,15 @@ def plain_ending() -> Iterator[None]:
     except Exception as error:
         explained = AuxgradError, HydraException, OmegaConfBaseException, OSError
         if isinstance(error, explained) and not show_traceback:
-            raise SystemExit(f"auxgrad: {one_line(error)}") from None
-        shown = traceback.format_exc().rstrip() if show_traceback else users_traceback(error)
+            raise SystemExit(f"auxgrad: {error_message(error)}") from None
+        shown = traceback.format_exc().rstrip() if show_traceback else user_traceback(error)
         print(without_passwords(shown), file=sys.stderr)
         raise SystemExit(1) from None
 
 
 @contextlib.contextmanager
-def without_shown_passwords(arguments: Sequence[str]) -> Iterator[None]:
-    """Hide passwords in the config that a flag prints: Hydra calls no check before."""
+def hide_shown_passwords(arguments: Sequence[str]) -> Iterator[None]:
+    """Hide passwords in a config that `--cfg`, `--info` or `--help` prints without any check."""
     flags = parse_flags(arguments)
     if not (flags.cfg or flags.info or flags.help):
         yield
@@ -195,16 +223,16 @@ def without_shown_passwords(arguments: Sequence[str]) -> Iterator[None]:
         print(without_passwords(shown.getvalue()), end="", flush=True)
 
 
-def _show_what_can_be_shown() -> None:
-    """Print "?" for characters that standard output does not have, in processes of this one too."""
+def _replace_unsupported_characters() -> None:
+    """Print "?" for characters that standard output does not support, in child processes too."""
     os.environ.setdefault("PYTHONIOENCODING", ":replace")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
 
-def one_line(error: Exception) -> str:
-    """Return what an error says to the user."""
-    if isinstance(error.__cause__, AuxgradError):  # Of a plugin that Hydra could not make.
+def error_message(error: Exception) -> str:
+    """Return the message of an error for the user, without passwords."""
+    if isinstance(error.__cause__, AuxgradError):  # Raised by a plugin that Hydra instantiated.
         return str(error.__cause__)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return without_passwords(explain_hydra(error))

@@ -1,7 +1,7 @@
-"""The config groups: where their files are, which options they have, what a file says.
+"""Read the config groups: the folders of `conf/`, their options, and the content of a file.
 
-Groups whose options are values take any value: `lam=42.5` works although there is no file
-`lam/42.5.yaml`. The files of these groups are presets.
+A value group accepts any value: `lam=42.5` works although there is no file `lam/42.5.yaml`. The files of
+a value group are presets.
 """
 
 from __future__ import annotations
@@ -19,17 +19,23 @@ VALUE_GROUPS = ("lam", "alpha", "overall", "seed")
 
 
 def conf_dir() -> Path:
-    """Return the folder `conf/`: inside an installed package, else beside it in a checkout."""
+    """Return the folder `conf/`, which is inside an installed package, or beside it in a checkout."""
     package = Path(__file__).parent.parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 
 
 def options(group: str) -> list[str]:
-    """Return the names of the files of a config group, numbers in numerical order.
+    """Return the names of the files of a config group.
 
     >>> options("lam")
     ['1', '3', '10', '30', '100', '300']
+
+    Args:
+        group: such as "mode".
+
+    Returns:
+        Numbers in numerical order, then other names in alphabetical order.
     """
 
     def order(name: str) -> tuple[float, str]:
@@ -41,10 +47,14 @@ def options(group: str) -> list[str]:
 
 @functools.cache
 def preset(group: str, option: str) -> dict[str, Any]:
-    """Return the content of a file of a config group.
+    """Return the content of a packaged YAML file.
 
     >>> preset("mode", "Multitask")["mode_uses"]
     ['lam']
+
+    Args:
+        group: the config group; empty for the files of `conf/` itself.
+        option: the name of the file.
     """
     loaded = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
     assert isinstance(loaded, dict)

@@ -1,4 +1,4 @@
-"""What determines the result of a run, as data. Names, keys and parameters are made from it."""
+"""The identity of a run: all that determines its result. Names, keys and parameters derive from it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from auxgrad.config.setting import RUN_KEYS, Setting
 from auxgrad.config.values import format_value
 from auxgrad.problems.base import Named, options_of
 
-# Raise it with every change of what a run with a given config computes: older runs then no longer count
-# as finished ones of the same key.
+# Increment this with every change of the result of a given config. Runs of older versions then have
+# another key and do not count as finished.
 METHOD_VERSION = 3
-BESIDE = ("names", "changes")  # Fields that determine nothing.
+NOT_IN_KEY = ("names", "changes")  # Fields that do not influence the result.
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the problem and its data are called: the options of the groups `problem` and `data`.
+    """The names of the problem and its data: the options of the groups `problem` and `data`.
 
     Attributes:
-        problem: the name of its file.
-        data: the name of its file; empty if the problem has no choice of data.
-        shown: which of the two the name of a setting shows: those that are not the defaults.
+        problem: the name of the problem's file.
+        data: the name of the data's file; empty if the problem has no choice of data.
+        shown: those of the two groups that the name of a setting shows, because they are not the
+            defaults.
     """
 
     problem: str
@@ -34,28 +35,33 @@ class Names:
     shown: tuple[str, ...] = ()
 
     @property
-    def words(self) -> dict[str, str]:
-        """The names as words of the command line."""
+    def overrides(self) -> dict[str, str]:
+        """The overrides of the command line that choose problem and data, by group."""
         given = {"problem": self.problem, "data": self.data}
         return {key: f"{key}={name}" for key, name in given.items() if name}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """All that determines a result. Runs with equal identities give equal numbers.
+    """All that determines the result of a run. Runs with equal identities give equal numbers.
 
-    Where the data lies, the tracking, the launcher and the output folders are no part of it.
+    The location of the data, the tracking store, the launcher and the output folders are not part of it.
 
     Attributes:
-        mode, lam, alpha, overall, seed: as in `Config`, knobs that the mode does not use neutral.
-        rule: the dotted name of the mode's rule, and what tells its versions apart.
-        uses: which of lam, alpha and overall the mode uses.
-        problem: dotted name, version and options of the problem.
-        data: the same of the choice of data, if there is one, and the fingerprint of the data.
-        names: what the problem and the data are called; determines nothing.
-        changes: options that differ from the defaults of their class, as words; determines nothing.
-        on_nan: as in `Config`.
-        method: `METHOD_VERSION` of the code.
+        mode: the name of the mode.
+        lam: the weight of the auxiliary loss; neutral if the mode does not use it.
+        alpha: the coefficient of the moving average; neutral if the mode does not use it.
+        overall: whether one decision holds for all variables; neutral if the mode does not use it.
+        seed: the seed of initial weights and batch order.
+        rule: the dotted name and the version of the function of the mode.
+        uses: the knobs that the mode uses.
+        problem: the dotted name, the version and the options of the problem.
+        data: the same for the choice of data, if there is one, and the fingerprint of the data.
+        names: the names of problem and data; they do not influence the result.
+        changes: the options that differ from the defaults of their class, as overrides of the command
+            line; they do not influence the result beyond `problem` and `data`.
+        on_nan: what happens if the loss is NaN, as in `Config`.
+        method: the `METHOD_VERSION` of the code.
     """
 
     mode: str
@@ -74,7 +80,14 @@ class Identity:
 
     @staticmethod
     def from_json(text: str) -> Identity:
-        """Return the identity that `to_json` wrote. Raises ValueError for any other text."""
+        """Return the identity that `to_json` wrote.
+
+        Args:
+            text: the JSON text.
+
+        Raises:
+            ValueError: the text is not that of an identity.
+        """
         try:
             fields = json.loads(text)
             made: dict[str, Any] = {key: tuple(fields[key]) for key in ("uses", "changes")}
@@ -84,25 +97,25 @@ class Identity:
             raise ValueError(f"{type(error).__name__}: {error}") from None
 
     def to_json(self) -> str:
-        """Return the identity as JSON; equal identities give equal texts."""
+        """Return the identity as JSON; equal identities have equal texts."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def key(self) -> str:
-        """The SHA-256 of the identity: what a sweep knows a finished run by."""
-        return _digest(self._without(*BESIDE))
+        """The SHA-256 of the identity, by which a sweep recognises a finished run."""
+        return _digest(self._without(*NOT_IN_KEY))
 
     @property
     def setting_key(self) -> str:
-        """The SHA-256 of all but the seed: what the runs that are averaged have in common."""
-        return _digest(self._without(*BESIDE, "seed"))
+        """The SHA-256 of the identity without the seed, which is common to the runs of one average."""
+        return _digest(self._without(*NOT_IN_KEY, "seed"))
 
     def _without(self, *names: str) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name not in names}
 
     @property
     def study_key(self) -> str:
-        """The JSON of problem, data and method: runs that differ in them are never compared."""
+        """The JSON of problem, data, `on_nan` and method: runs that differ in it are never compared."""
         study = ("problem", "data", "on_nan", "method")
         return json.dumps({name: getattr(self, name) for name in study}, sort_keys=True)
 
@@ -113,20 +126,20 @@ class Identity:
 
     @property
     def study_name(self) -> str:
-        """The problem, the data set and what was changed, for a reader."""
-        return " ".join([*self.names.words.values(), *self.changes])
+        """The names of problem and data, and the options that were changed, for the user."""
+        return " ".join([*self.names.overrides.values(), *self.changes])
 
     @property
     def setting_name(self) -> str:
-        """All that determines a result but the seed, for a reader; the defaults are left out."""
-        words = [word for key, word in self.names.words.items() if key in self.names.shown]
+        """The name of the setting with all that differs from the defaults, for the user."""
+        names = [text for key, text in self.names.overrides.items() if key in self.names.shown]
         version = self.rule["version"].removeprefix("version ")[:8]
         rule = [f"rule={version}"] if version else []
-        return " ".join([self.setting.name, *rule, *words, *self.changes, *self._source])
+        return " ".join([self.setting.name, *rule, *names, *self.changes, *self._source])
 
     @property
     def _source(self) -> list[str]:
-        """What tells versions of the user's problem and data apart in names."""
+        """The part of a name that distinguishes versions of the user's problem and data."""
         versions = [self.problem["version"], self.data.get("version", "")]
         fingerprint = self.data["fingerprint"]
         if not any(versions) or not fingerprint:
@@ -135,11 +148,18 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """The setting and the seed, for a person."""
+        """The name of the setting with the seed, for the user."""
         return f"{self.setting_name} seed={self.seed}"
 
     def option(self, key: str) -> str | None:
-        """Return the value of `mode`, `seed`, `data`, `problem.hidden`, ... as text, None if unknown."""
+        """Return the value of a key of the config as text.
+
+        Args:
+            key: such as `mode`, `seed`, `data` or `problem.hidden`.
+
+        Returns:
+            The text, or None if the identity does not have the key.
+        """
         group, _, name = key.partition(".")
         if group in ("problem", "data"):
             if not name:
@@ -150,7 +170,7 @@ class Identity:
 
     @property
     def option_keys(self) -> list[str]:
-        """The keys of problem and data that `option` knows."""
+        """The keys of the options of problem and data, such as `problem.hidden`."""
         sections = {"problem": self.problem, "data": self.data}
         return [f"{group}.{key}" for group in sections for key in sections[group].get("options", {})]
 
@@ -172,20 +192,32 @@ def _digest(value: object) -> str:
 
 
 def target_of(named: Named) -> str:
-    """Return the dotted name of the class of a problem or of data."""
+    """Return the dotted name of the class of a problem or of a choice of data."""
     return f"{type(named).__module__}.{type(named).__qualname__}"
 
 
 def describe(section: str, named: Named) -> dict[str, Any]:
-    """Return what a problem or data adds to an identity."""
+    """Return the part of an identity that describes a problem or a choice of data.
+
+    Args:
+        section: "problem" or "data".
+        named: the problem or the choice of data.
+
+    Returns:
+        Its dotted name, its version and its options.
+    """
     version = version_of(f"{section}._target_", type(named))
     return {"target": target_of(named), "version": version, "options": options_of(named)}
 
 
 def changes(section: str, named: Named) -> list[str]:
-    """Return the options that differ from the defaults of their class, as words of the command line.
+    """Return the options that differ from the defaults of their class, as overrides of the command line.
 
-    Options that can change no result are left out.
+    Options that cannot influence a result are omitted.
+
+    Args:
+        section: "problem" or "data".
+        named: the problem or the choice of data.
     """
     values = options_of(named)
     changed = []

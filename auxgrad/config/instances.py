@@ -1,4 +1,4 @@
-"""The problem and the data of a run: the classes that their YAML files name, with checked options."""
+"""Create the problem and the data of a run from the classes that their YAML files name."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ TARGET = "_target_"
 def make_problem(
     values: Mapping[str, Any], data: Mapping[str, Any] | None, choices: Mapping[str, str | None]
 ) -> tuple[Problem, Names]:
-    """Return the problem of a composed config, and what it and its data are called.
+    """Create the problem of a composed config.
 
     Args:
         values: the section `problem`.
-        data: the section `data`, None if there is none.
-        choices: the names of the files that the sections come from, as far as they come from files.
+        data: the section `data`; None if there is none.
+        choices: the names of the files of the two sections, if they come from files.
+
+    Returns:
+        The problem, with its data, and the names of both.
 
     Raises:
-        ConfigError: one line for each key that is unknown, missing or out of range; a class that cannot
-            be imported or is no problem; data for a problem that takes none.
+        ConfigError: one line for each key that is unknown, missing or out of range; or a class that
+            cannot be imported or is not derived from `Problem`; or data for a problem that takes none.
     """
     given = dict(values)
     kind = _class_of("problem", given, Problem)
     name = choices.get("problem") or kind.__name__.lower()
     if data is not None:
         if "data" not in kind.model_fields:
-            word = next(
+            option = next(
                 (f"data.{key}={format_value(data[key])}" for key in data if key != TARGET), "data"
             )
             chosen = choices.get("data")
-            raise ConfigError(f"{f'data={chosen}' if chosen else word}: problem={name} takes no data")
+            raise ConfigError(f"{f'data={chosen}' if chosen else option}: problem={name} takes no data")
         own, wanted = dict(data), kind.model_fields["data"].annotation
         made = given["data"] = _make("data", _class_of("data", own, DataSource), own)
         if isinstance(wanted, type) and not isinstance(made, wanted):
@@ -62,7 +65,7 @@ def _names(problem: Problem, name: str, data_name: str | None) -> Names:
 
 
 def default_problem() -> str:
-    """Return the problem of conf/config.yaml."""
+    """Return the name of the problem that conf/config.yaml chooses."""
     defaults: list[Any] = preset("", "config")["defaults"]
     return str(
         next(each["problem"] for each in defaults if isinstance(each, dict) and "problem" in each)
@@ -70,7 +73,7 @@ def default_problem() -> str:
 
 
 def _class_of(section: str, values: dict[str, Any], base: type) -> Any:
-    """The class that a section names; its name is taken out."""
+    """Return the class that a section names, and remove its name from the values."""
     target = values.pop(TARGET, None)
     if not isinstance(target, str):
         raise ConfigError(f"{section}: its file must name a class, as in {TARGET}: module.Class")
@@ -88,13 +91,16 @@ def _make(section: str, kind: Any, values: Mapping[str, Any]) -> Any:
 
 
 def check_option(key: str, value: str, problem: str, data: str | None) -> None:
-    """Raise ConfigError for a key of `problem` or `data` that a packaged class does not have.
+    """Check that a packaged problem, or its data, has an option.
 
     Args:
         key: such as problem.epochs.
-        value: what it is set to.
-        problem: the name of a packaged problem.
-        data: the name of a packaged data set; None: as the problem's own file says.
+        value: the value that the user gave, for the message.
+        problem: the name of the problem.
+        data: the name of the data; None for that which the file of the problem chooses.
+
+    Raises:
+        ConfigError: a packaged class does not have the option.
     """
     section, _, name = key.partition(".")
     option = problem if section == "problem" else data
@@ -102,7 +108,7 @@ def check_option(key: str, value: str, problem: str, data: str | None) -> None:
         defaults = preset("problem", problem).get("defaults", [])
         option = next((each["/data@_global_.data"] for each in defaults if isinstance(each, dict)), None)
     if option is None or option not in options(section):
-        return  # A file of the user's; Hydra tells what there is.
+        return  # A file of the user, which is not known here, or an unknown name, which Hydra reports.
     base = Problem if section == "problem" else DataSource
     kind = _class_of(section, preset(section, option).copy(), base)
     if name.partition(".")[0] not in kind.model_fields:
@@ -112,7 +118,7 @@ def check_option(key: str, value: str, problem: str, data: str | None) -> None:
 
 
 def _elsewhere(section: str, name: str) -> str:
-    """The hint that another packaged choice has an option."""
+    """Return a hint if another packaged problem or choice of data has an option."""
     base = Problem if section == "problem" else DataSource
     for option in options(section):
         if name in _class_of(section, preset(section, option).copy(), base).model_fields:

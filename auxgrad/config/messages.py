@@ -1,4 +1,4 @@
-"""One line for each error of the config, in the words of the command line."""
+"""Error messages of the config: one line for each error, in terms of the command line."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from auxgrad.config.groups import VALUE_GROUPS, options
-from auxgrad.config.schema import BY_MODE_FILE, Config, TrackingConfig
-from auxgrad.config.values import format_value, parse_scalar, visible
+from auxgrad.config.schema import MODE_FILE_KEYS, Config, TrackingConfig
+from auxgrad.config.values import escape_controls, format_value, parse_scalar
 from auxgrad.errors import ConfigError
 from auxgrad.problems.options import Section
 
-# Fields of `Config` that no word of the command line sets.
-HIDDEN = ("names", *BY_MODE_FILE)
+# Fields of `Config` that the command line cannot set.
+NOT_SETTABLE = ("names", *MODE_FILE_KEYS)
 
 
 def explain_hydra(error: Exception) -> str:
-    """Return one line for an error of Hydra or OmegaConf."""
+    """Return the message for an error of Hydra or OmegaConf, in one line."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not override '([^']+)'.*?use \+(\S+)", text):
         key, value = match[1], match[2].partition("=")[2]
@@ -39,14 +39,24 @@ def explain_hydra(error: Exception) -> str:
 
 
 def explain_validation(errors: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line for each key that is unknown, missing or out of range."""
-    # What an unknown mode would have brought along is missing too: say only what was wrong.
+    """Return one line for each key that is unknown, missing or out of range.
+
+    Args:
+        errors: the errors of pydantic's validation of a `Config`.
+    """
+    # If the mode is unknown, the keys that its file sets are missing too. Report only the cause.
     items = [item for item in errors if item["type"] != "missing"] or errors
     return "\n".join(_explain(item, _field_of) for item in items)
 
 
 def explain_options(error: ValidationError, section: str, kind: type[Section]) -> str:
-    """Return a line for each option of a problem or of data that is unknown, missing or out of range."""
+    """Return one line for each option that is unknown, missing or out of range.
+
+    Args:
+        error: the error of pydantic's validation.
+        section: "problem" or "data".
+        kind: the class of the problem or of the data.
+    """
 
     def field_of(key: str) -> FieldInfo | None:
         return kind.model_fields.get(key.partition(".")[2])
@@ -64,23 +74,42 @@ def explain_options(error: ValidationError, section: str, kind: type[Section]) -
 
 
 def known_options(section: str, kind: type[Section]) -> Sequence[str]:
-    """Return the keys of the options of a problem or of data."""
+    """Return the keys of the options of a problem or of a choice of data.
+
+    Args:
+        section: "problem" or "data".
+        kind: its class.
+    """
     return [f"{section}.{name}" for name in kind.model_fields if name != "data"]
 
 
 def unknown_key(key: str, value: str, known: Sequence[str] | None = None) -> str:
-    """Return the line for a key that the config does not have, with those that it has."""
+    """Return the message for an unknown key, with the keys that exist.
+
+    Args:
+        key: the unknown key.
+        value: its value.
+        known: the keys that exist; by default those of the config.
+    """
     if known is None:
         group, _, _ = key.rpartition(".")
         if group == "tracking":
             known = [f"tracking.{name}" for name in TrackingConfig.model_fields]
         else:
-            known = [*(name for name in Config.model_fields if name not in HIDDEN), "data"]
-    return f"{key}={value}: unknown key; must be one of {', '.join(known)}{nearest(key, known)}"
+            known = [*(name for name in Config.model_fields if name not in NOT_SETTABLE), "data"]
+    return f"{key}={value}: unknown key; must be one of {', '.join(known)}{suggestion(key, known)}"
 
 
 def check_values(key: str, texts: Iterable[str]) -> None:
-    """Raise ConfigError for the first of the values that a value group does not allow."""
+    """Check values of a value group.
+
+    Args:
+        key: the value group, such as lam.
+        texts: the values as text.
+
+    Raises:
+        ConfigError: for the first value that is not allowed.
+    """
     for text in texts:
         value = parse_scalar(text)
         try:
@@ -91,7 +120,17 @@ def check_values(key: str, texts: Iterable[str]) -> None:
 
 
 def check_at_least(key: str, value: object, least: int, none_allowed: bool = False) -> None:
-    """Raise ConfigError unless the value of a launcher's key is a whole number that large, or null."""
+    """Check that the value of a key is a whole number that is large enough.
+
+    Args:
+        key: the key, such as one of a launcher.
+        value: its value.
+        least: the smallest number allowed.
+        none_allowed: whether null is allowed too.
+
+    Raises:
+        ConfigError: the value is not allowed.
+    """
     if value is None and none_allowed:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -99,15 +138,20 @@ def check_at_least(key: str, value: object, least: int, none_allowed: bool = Fal
         raise ConfigError(f"{key}={format_value(value)}: must be a whole number >= {least}{null}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the hint `(did you mean ...?)`, empty if no known name is near."""
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the hint ` (did you mean ...?)`; empty if no known name is similar.
+
+    Args:
+        name: what the user wrote.
+        known: the names that exist.
+    """
     by_fold = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), by_fold, n=2, cutoff=0.5)
     return f" (did you mean {' or '.join(by_fold[item] for item in near)}?)" if near else ""
 
 
 def _key_of(item: Mapping[str, Any]) -> str:
-    # An item of a list is reported under the list's key.
+    # Pydantic locates an error in a list by the index of the item, which is omitted here.
     return ".".join(str(part) for part in item["loc"] if isinstance(part, str))
 
 
@@ -117,25 +161,33 @@ def _field_of(key: str) -> FieldInfo | None:
 
 
 def _explain(item: Mapping[str, Any], field_of: Callable[[str], FieldInfo | None]) -> str:
-    key, given = _key_of(item), visible(format_value(item["input"]))
+    key, given = _key_of(item), escape_controls(format_value(item["input"]))
     if item["type"] == "extra_forbidden":
         return unknown_key(key, given)
     if item["type"] == "missing":
         return f"{key}: missing from the config"
     if key in VALUE_GROUPS:
         return _not_allowed(key, item["input"])
-    if item["type"] == "value_error":  # Of a validator of the user's.
-        said = item["ctx"]["error"]
-        return f"{key}={given}: {said}" if "." in key else f"{key}: {said}"
+    if item["type"] == "value_error":  # Raised by a validator in the user's code.
+        reason = item["ctx"]["error"]
+        return f"{key}={given}: {reason}" if "." in key else f"{key}: {reason}"
     field = field_of(key)
-    said = re.sub(r"^(Input should|[Vv]alue must) (be )?", "", item["msg"])
-    return f"{key}={given}: must be {(field and field.description) or said}"
+    requirement = re.sub(r"^(Input should|[Vv]alue must) (be )?", "", item["msg"])
+    return f"{key}={given}: must be {(field and field.description) or requirement}"
 
 
 def _not_allowed(key: str, value: object) -> str:
-    return f"{key}={visible(format_value(value))}: must be {Config.model_fields[key].description}"
+    return (
+        f"{key}={escape_controls(format_value(value))}: must be {Config.model_fields[key].description}"
+    )
 
 
 def not_an_option(group: str, option: str, known: Sequence[str]) -> str:
-    """Return the line for an option that a config group does not have, with those that it has."""
-    return f"{group}={option}: must be one of {', '.join(known)}{nearest(option, known)}"
+    """Return the message for an unknown option of a config group, with the options that exist.
+
+    Args:
+        group: the config group.
+        option: the unknown option.
+        known: the options that exist.
+    """
+    return f"{group}={option}: must be one of {', '.join(known)}{suggestion(option, known)}"

@@ -1,9 +1,12 @@
-"""The command line's words, parsed by Hydra's grammar.
+"""Parse the overrides of the command line with Hydra's grammar.
 
-Hydra takes only strings as options of a group: `quote_values` turns every value of a value group into a
-quoted string, and the source `value://` (hydra_plugins/auxgrad) answers for options that have no file.
-The only module that uses private parts of Hydra: `Override._value`, since the public `value()` refuses a
-glob, and `get_args_parser`, since Hydra offers no other way to see its flags before it acts on them.
+Hydra accepts only strings as options of a group. `quote_values` therefore converts each value of a value
+group to a quoted string, and the config source `value://` (hydra_plugins/auxgrad) provides options that
+have no file.
+
+This is the only module that uses private parts of Hydra: `Override._value`, because the public
+`value()` does not accept a glob, and `get_args_parser`, because Hydra has no other way to parse its
+flags before it acts on them.
 """
 
 from __future__ import annotations
@@ -20,17 +23,17 @@ from hydra.core.override_parser.types import Glob, Override, QuotedString, Range
 from hydra.errors import HydraException
 
 from auxgrad.config.groups import VALUE_GROUPS, options
-from auxgrad.config.values import format_value, parse_scalar, quote, visible
+from auxgrad.config.values import escape_controls, format_value, parse_scalar, quote
 from auxgrad.errors import ConfigError
 
-# How the keys of options of classes begin, as which Hydra takes any.
-OPTIONS = ("problem.", "data.")
-# A word whose value may be put into quotes: a pair without a sign that has a meaning in a value.
+# Prefixes of the keys that set options of the user's classes. Any such key is passed on to Hydra.
+OPTION_PREFIXES = ("problem.", "data.")
+# An argument whose value may be put into quotes, because it contains no syntax of Hydra's grammar.
 QUOTABLE = re.compile(r"(\+{0,2}[A-Za-z_][\w.@/:-]*)=(?!\w+\()([^][{}'\",]+)", re.DOTALL)
-MOST_VALUES = 100_000  # Of a range; each is a run.
+MAX_VALUES = 100_000  # The largest number of values in a range; each value is a run.
 
 __all__ = [
-    "OPTIONS",
+    "OPTION_PREFIXES",
     "expand_glob",
     "get_args_parser",
     "parse_flags",
@@ -41,38 +44,69 @@ __all__ = [
 
 
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the flags and the overrides of a command line. Raises ConfigError for an unknown flag."""
-    said = io.StringIO()
+    """Parse the flags and the overrides of a command line.
+
+    Args:
+        arguments: the arguments of `auxgrad.train`.
+
+    Returns:
+        The flags, with the overrides as `overrides`.
+
+    Raises:
+        ConfigError: a flag is unknown or has a wrong value.
+        SystemExit: the version was requested, and has been printed.
+    """
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(output):
             return get_args_parser().parse_args(arguments)
     except SystemExit as ending:
-        if not ending.code:  # It was asked for the version.
+        if not ending.code:  # The version was requested.
             raise
-    reason = " ".join(said.getvalue().partition(": error: ")[2].split())
+    reason = " ".join(output.getvalue().partition(": error: ")[2].split())
     raise ConfigError(f"{reason}; --hydra-help lists the flags")
 
 
-def parse_overrides(words: Iterable[str]) -> dict[str, Override]:
-    """Return the overrides by key, value groups quoted; the last one of a key counts."""
+def parse_overrides(arguments: Iterable[str]) -> dict[str, Override]:
+    """Parse overrides, with the values of value groups as quoted strings.
+
+    Args:
+        arguments: the overrides of the command line.
+
+    Returns:
+        The overrides by key; the last one of each key.
+
+    Raises:
+        HydraException: an override cannot be parsed.
+        ConfigError: an override is not key=value, or its range is too long.
+    """
     parser = OverridesParser.create()
-    parsed = [_parse(parser, word) for word in quote_values(words)]
+    parsed = [_parse(parser, argument) for argument in quote_values(arguments)]
     return {override.key_or_group: override for override in parsed}
 
 
-def parse_values(words: Iterable[str]) -> dict[str, list[str]]:
-    """Return keys with all their values, as `format_value` writes them.
+def parse_values(arguments: Iterable[str]) -> dict[str, list[str]]:
+    """Parse key=value arguments that may have several values each.
 
     >>> parse_values(["mode=Projection,Multitask", "lam=1e2", "problem.hidden=[8, 8]"])
     {'mode': ['Projection', 'Multitask'], 'lam': ['100'], 'problem.hidden': ['[8,8]']}
 
-    Raises HydraException or ValueError for what is not key=value.
+    Args:
+        arguments: the arguments of the command line.
+
+    Returns:
+        All values of each key, in the form of `format_value`.
+
+    Raises:
+        HydraException: an argument cannot be parsed.
+        ValueError: an argument is not key=value.
+        ConfigError: a range is too long, or a text contains control characters.
     """
     values: dict[str, list[str]] = {}
     parser = OverridesParser.create()
-    for word in words:
-        _check_text(word)
-        override = _parse(parser, _readable(parser, word)) if "=" in word else None
+    for argument in arguments:
+        _check_text(argument)
+        override = _parse(parser, _quote_if_needed(parser, argument)) if "=" in argument else None
         if (
             override is None
             or override.is_delete()
@@ -80,37 +114,48 @@ def parse_values(words: Iterable[str]) -> dict[str, list[str]]:
             or override.value_type is ValueType.INTERVAL_SWEEP
             or (isinstance(override._value, Glob) and override.key_or_group not in VALUE_GROUPS)
         ):
-            raise ValueError(f"{word}: must be key=value or key=value,value,...")
+            raise ValueError(f"{argument}: must be key=value or key=value,value,...")
         values.setdefault(override.key_or_group, []).extend(_texts(override))
     return values
 
 
 def quote_values(arguments: Iterable[str]) -> list[str]:
-    """Return command line arguments as Hydra takes them.
+    """Convert arguments of the command line to those that Hydra accepts.
 
-    The values of the value groups become quoted strings. Single values, lists, `range(...)` and
-    `glob(...)` are understood; intervals for other sweepers pass unchanged. Keys of `problem` and `data`
-    may be new to Hydra, since a file need not list the options that a class has. A value that is no word
-    of Hydra's grammar, such as a path with an umlaut, is put into quotes. All else is left alone.
+    Values of value groups become quoted strings: single values, lists, `range(...)` and `glob(...)`.
+    Intervals, for other sweepers, are not changed. Keys of `problem` and `data` get the prefix `++`,
+    because a YAML file need not list the options of its class. A value outside Hydra's grammar, such as
+    a path with an umlaut, is put into quotes. All other arguments are not changed.
 
     >>> quote_values(["mode=Orthogonal", "lam=1,42.5", "seed=range(3)", "--multirun", "data.path=a"])
     ['mode=Orthogonal', "lam='1','42.5'", "seed='0','1','2'", '--multirun', '++data.path=a']
+
+    Args:
+        arguments: overrides and flags.
+
+    Raises:
+        ConfigError: a glob matches nothing, a range is too long, or a text contains control characters.
     """
     parser = OverridesParser.create()
     quoted = []
     for argument in arguments:
         _check_text(argument)
-        quoted.append(_quote(parser, _readable(parser, argument)))
+        quoted.append(_quote(parser, _quote_if_needed(parser, argument)))
     return quoted
 
 
 def expand_glob(override: Override, names: Callable[[str], Iterable[str]]) -> list[str] | None:
-    """Return the options of its group that a glob matches; None for an override that is no glob.
+    """Return the options that the glob of an override matches.
 
     Args:
-        names: from a group to its options.
+        override: any override.
+        names: a function that returns the options of a config group.
 
-    Raises ConfigError if it matches none.
+    Returns:
+        The options; None if the value of the override is not a glob.
+
+    Raises:
+        ConfigError: the glob matches no option.
     """
     if not isinstance(override._value, Glob):
         return None
@@ -121,35 +166,34 @@ def expand_glob(override: Override, names: Callable[[str], Iterable[str]]) -> li
     return list(matched)
 
 
-def _check_text(word: str) -> None:
-    """Raise ConfigError for a word that no message could show in one line, or no file keep."""
-    shown = visible(word.replace("\t", " "))
-    if any(
-        "\ud800" <= char <= "\udfff" for char in word
-    ):  # How Python stands for bytes it cannot decode.
-        raise ConfigError(f"{shown}: is not text in this locale; with LC_ALL=C.UTF-8 UTF-8 is")
-    if len(shown) != len(word):
+def _check_text(argument: str) -> None:
+    """Raise ConfigError for an argument that cannot be shown in one line or stored in a file."""
+    shown = escape_controls(argument.replace("\t", " "))
+    # Python represents bytes that it cannot decode by surrogates.
+    if any("\ud800" <= char <= "\udfff" for char in argument):
+        raise ConfigError(f"{shown}: is not text in this locale; for UTF-8 set LC_ALL=C.UTF-8")
+    if len(shown) != len(argument):
         raise ConfigError(f"{shown}: has a line break or another control character; leave it out")
 
 
-def _parse(parser: OverridesParser, word: str) -> Override:
-    """The override of a word. Raises HydraException, and ConfigError for a range that has no end."""
+def _parse(parser: OverridesParser, argument: str) -> Override:
+    """Parse an override; raise HydraException, or ConfigError for a range that is too long."""
     try:
-        override = parser.parse_override(word)
-    except ValueError as error:  # Of a number with thousands of digits.
-        raise ConfigError(f"{word}: {error}") from None
+        override = parser.parse_override(argument)
+    except ValueError as error:  # Raised for a number with thousands of digits.
+        raise ConfigError(f"{argument}: {error}") from None
     if not override.key_or_group:
-        raise ConfigError(f"{word}: must be key=value")
+        raise ConfigError(f"{argument}: must be key=value")
     found = override._value
     if isinstance(found, RangeSweep):
         start, stop, step = found.start or 0, found.stop or 0, found.step
-        if step == 0 or not (stop - start) / step <= MOST_VALUES:
-            raise ConfigError(f"{word}: must be a range of at most {MOST_VALUES:,} values")
+        if step == 0 or not (stop - start) / step <= MAX_VALUES:
+            raise ConfigError(f"{argument}: must be a range of at most {MAX_VALUES:,} values")
     return override
 
 
-def _readable(parser: OverridesParser, argument: str) -> str:
-    """The argument, with its value in quotes if Hydra cannot read it else."""
+def _quote_if_needed(parser: OverridesParser, argument: str) -> str:
+    """Return the argument, with its value in quotes if Hydra cannot parse it otherwise."""
     if argument.startswith("-"):
         return argument
     try:
@@ -161,7 +205,7 @@ def _readable(parser: OverridesParser, argument: str) -> str:
 
 
 def _quote(parser: OverridesParser, argument: str) -> str:
-    if argument.startswith(OPTIONS) and "=" in argument:
+    if argument.startswith(OPTION_PREFIXES) and "=" in argument:
         return f"++{argument}"
     key = argument.partition("=")[0].lstrip("+")
     if key not in VALUE_GROUPS or argument == key:
@@ -169,7 +213,7 @@ def _quote(parser: OverridesParser, argument: str) -> str:
     try:
         override = _parse(parser, argument)
     except HydraException:
-        return argument  # Hydra reports it, with the place.
+        return argument  # Hydra reports the error, with its position.
     if override.value_type is ValueType.INTERVAL_SWEEP:
         return argument
     quoted = ",".join(quote(text) for text in _texts(override))

@@ -1,23 +1,25 @@
-"""Values as text: what an option's name stands for, and the text that means a value."""
+"""Convert values to the text of the command line, and text to values."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-UNSHOWN = (
-    "Cc",
-    "Cs",
-    "Zl",
-    "Zp",
-)  # Unicode's kinds of characters that would break a line, or a terminal.
+# Unicode categories of the characters that would break a line, or a terminal.
+CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 
 
 def parse_scalar(text: str) -> int | float | bool | str:
-    """Return the value that an option's name stands for.
+    """Return the value that a text, such as the name of an option, means.
 
     >>> [parse_scalar(text) for text in ("100", "1e-2", "true", "Orthogonal")]
     [100, 0.01, True, 'Orthogonal']
+
+    Args:
+        text: any text.
+
+    Returns:
+        A number or a truth value, if the text is one; otherwise the text itself.
     """
     for kind in (int, float):
         try:
@@ -28,10 +30,13 @@ def parse_scalar(text: str) -> int | float | bool | str:
 
 
 def format_value(value: object) -> str:
-    """Return the shortest text for the command line that means a value, the same for 100 and 100.0.
+    """Return the text of a value on the command line; equal values have equal texts.
 
     >>> [format_value(value) for value in (100, 100.0, 0.01, True, [8, 16.0])]
     ['100', '100', '0.01', 'true', '[8,16]']
+
+    Args:
+        value: a number, a truth value, None, a text, or a list or tuple of them.
     """
     if value is None:
         return "null"
@@ -44,20 +49,25 @@ def format_value(value: object) -> str:
     return str(value)
 
 
-def visible(text: str) -> str:
-    r"""Return the text in one line: control characters as Python writes them.
+def escape_controls(text: str) -> str:
+    r"""Return a text in one line, with Python's escape sequences for control characters.
 
-    >>> print(visible("first\nsecond"))
+    >>> print(escape_controls("first\nsecond"))
     first\nsecond
+
+    Args:
+        text: any text.
     """
     return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in UNSHOWN else char
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in CONTROL_CATEGORIES
+        else char
         for char in text
     )
 
 
 def quote(text: str) -> str:
-    """Return the text as a string of Hydra's grammar, whatever is in it."""
-    # A backslash is itself, except before a quote.
+    """Return any text as a quoted string of Hydra's grammar."""
+    # A backslash needs no escape, except before a quote.
     escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (found[2] and "\\'"), text)
     return f"'{escaped}'"

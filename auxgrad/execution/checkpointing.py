@@ -113,7 +113,7 @@ class Checkpoints(keras.callbacks.Callback):
             diverged=self._curves.diverged,
             history=self.history,
             stopping={name: getattr(self._stopping, name) for name in STOPPING},
-            waiting=self._curves.writer.waiting,
+            waiting=self._curves.writer.pending,
             chance={"python": random.getstate(), "numpy": state},
             variables=[np.asarray(each) for each in self.model.training_variables()],
             best=self._stopping.best_weights or [],

@@ -32,10 +32,10 @@ class RecordCurves(keras.callbacks.Callback):
         self._fetched = 0
         self.diverged: int | None = None  # The first step with a loss that is NaN or infinite.
 
-    def resume(self, steps: int, waiting: Sequence[Sequence[Any]], diverged: int | None) -> None:
+    def resume(self, steps: int, pending: Sequence[Sequence[Any]], diverged: int | None) -> None:
         """Resume after this many steps, with the values that have not been written yet."""
         self.steps, self.diverged = steps, diverged
-        self.writer.resume(waiting)
+        self.writer.restore_pending(pending)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.model.reset_censoring_statistics()
@@ -54,7 +54,7 @@ class RecordCurves(keras.callbacks.Callback):
                 self.writer.metric(name, value, self.steps)
         for name, value in self.model.censoring_statistics().items():
             self.writer.metric(name, value, self.steps)
-        self.writer.flush_now_and_then()
+        self.writer.flush_if_due()
 
     def _fetch_losses(self) -> None:
         losses = self.model.batch_losses(self.steps)

@@ -32,8 +32,8 @@ def keep(folder: Path, store: Store, writer: RunWriter, files: Iterable[str]) ->
         "format": FORMAT,
         "experiment": store.name,
         "run_id": writer.run_id,
-        "metrics": writer.waiting,
-        "tags": writer.waiting_tags,
+        "metrics": writer.pending,
+        "tags": writer.pending_tags,
         "files": list(files),
     }
     new = file.with_name(f"{FILE}.new")
@@ -80,7 +80,7 @@ def deliver(file: Path, store: Store) -> str:
     key = stored(run).tags.get(RUN_KEY, "")
     for rival in store.mark_dead(store.runs("RUNNING", key)):
         if rival.status == "RUNNING" and rival.run_id != run_id:
-            return f"run {run_id} is being made again, in {rival.where}; {file} stays"
+            return f"run {run_id} is being made again, in {rival.process_name}; {file} stays"
     others = store.runs("FINISHED", key)
     if any(other.run_id == run_id for other in others):
         told = "was delivered before"
@@ -88,8 +88,8 @@ def deliver(file: Path, store: Store) -> str:
         told = f"was made again meanwhile, as run {others[0].run_id}"
     else:
         writer = RunWriter(store.client, run)
-        writer.skip_what_is_stored(run.data.metrics)
-        writer.resume(content["metrics"])
+        writer.skip_stored(run.data.metrics)
+        writer.restore_pending(content["metrics"])
         for name, value in content["tags"].items():
             writer.tag(name, value)
         for name in content["files"]:

@@ -28,10 +28,11 @@ from auxgrad.problems.data import Data
 from auxgrad.process import interruption
 from auxgrad.process.quiet import quiet_stderr
 from auxgrad.record import links
+from auxgrad.record.claims import AlreadyFinished
 from auxgrad.record.opening import open_store
-from auxgrad.record.store import AlreadyFinished, Store
+from auxgrad.record.store import Store
 from auxgrad.record.stored import METRICS
-from auxgrad.record.writing import PATIENCE_SECONDS, Dataset, RunWriter, StoreAway
+from auxgrad.record.writing import PATIENCE_SECONDS, Dataset, RunWriter, StoreUnavailable
 from auxgrad.training import devices
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Session:
             tags[METRICS] = json.dumps(about)
         identity, resumption = config.identity(data.fingerprint), Resumption(tags, folder)
         resumes = (lambda run: False) if config.force else resumption.takes
-        with interruption.in_order():
+        with interruption.as_exceptions():
             try:
                 writer = store.start_run(identity, tags, _dataset(config, data), once, resumes)
             except (AlreadyFinished, RunsElsewhere) as ended:
@@ -114,13 +115,13 @@ class Session:
             except BaseException as error:
                 self._trainer = None
                 cause = _interruption(error)
-                is_cut_off = cause is not None or isinstance(error, StoreAway)
+                is_cut_off = cause is not None or isinstance(error, StoreUnavailable)
                 _end_unfinished(writer, "KILLED" if is_cut_off else "FAILED", folder, not config.force)
                 if cause is None or cause is error:
                     raise
                 raise cause from error
         if is_recorded:
-            store.show(result.test_metrics)
+            store.add_charts(result.test_metrics)
         _report(result, store)
         return result
 
@@ -176,7 +177,7 @@ class Session:
                 with writer.artifact(MODEL_FILE) as path:
                     network.save(path)
             writer.end("FINISHED")
-        except StoreAway as error:
+        except StoreUnavailable as error:
             if keeps_model:
                 network.save(folder / MODEL_FILE)
             kept = delivery.keep(folder, store, writer, [MODEL_FILE] if keeps_model else [])
@@ -193,7 +194,7 @@ def _interruption(error: BaseException) -> BaseException | None:
     """
     if not isinstance(error, Exception):
         return error
-    if (asked := interruption.requested()) is not None:
+    if (asked := interruption.pending_exception()) is not None:
         return asked  # Whatever a library has made of it.
     if type(error).__module__.startswith("tensorflow."):
         if "KeyboardInterrupt" in str(error):

@@ -1,1 +1,1 @@
-"""What a process owes its machine: an end in order, a quiet terminal, a sign of life."""
+"""The process and its machine: orderly termination, a quiet terminal, locks and heartbeats."""

@@ -1,8 +1,8 @@
-"""SIGINT (Ctrl-C) and SIGTERM: how a process ends that is asked to, at any moment of its life.
+"""Handle SIGINT (Ctrl-C) and SIGTERM, so that a process can be terminated at any moment.
 
-A signal handler that raises an exception is not enough: libraries swallow what is raised while they are
-imported or while C++ calls Python. So a process that has nothing to put in order ends at once, and one
-that has remembers the signal, and `check` raises again.
+A signal handler that raises an exception is not sufficient: libraries swallow exceptions that are
+raised while they are imported, or while C++ code calls Python. A process that has nothing to clean up
+therefore exits at once. Any other process remembers the signal, and `check` raises the exception again.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ class Reaction(Enum):
 
 class _State:
     reaction = Reaction.EXIT
-    received: int | None = None  # The first signal that has not ended the process.
+    received: int | None = None  # The last signal that has not ended the process.
 
 
 def install(interrupts: bool = True) -> None:
-    """Handle SIGTERM, and with `interrupts` SIGINT, from now on; else ignore SIGINT.
+    """Install the handlers of SIGTERM and SIGINT.
 
-    After a first signal another SIGTERM changes nothing (SLURM and a parent process may both send one);
-    another Ctrl-C raises KeyboardInterrupt at once. SIGINT stays ignored in a process that was started
-    so, such as one in the background of a script.
+    After a first signal, another SIGTERM has no effect, because SLURM and a parent process may both send
+    one; another Ctrl-C raises KeyboardInterrupt at once. A process that was started with SIGINT ignored,
+    such as one in the background of a script, continues to ignore it.
+
+    Args:
+        interrupts: whether to handle SIGINT; if false, SIGINT is ignored.
     """
     signal.signal(signal.SIGTERM, _handle)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -42,8 +45,13 @@ def install(interrupts: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def in_order() -> Iterator[None]:
-    """Let signals raise inside: there is something to put in order before the process ends."""
+def as_exceptions() -> Iterator[None]:
+    """Raise signals as exceptions inside the context, so that the process can clean up.
+
+    Raises:
+        KeyboardInterrupt: for SIGINT, also at the end of the context if a library swallowed it.
+        SystemExit: for SIGTERM, likewise.
+    """
     with _reacting(Reaction.RAISE):
         yield
         check()
@@ -51,7 +59,7 @@ def in_order() -> Iterator[None]:
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """Let a signal wait inside, until `check`."""
+    """Postpone signals inside the context until `check` is called."""
     with _reacting(Reaction.WAIT):
         yield
 
@@ -67,18 +75,23 @@ def _reacting(reaction: Reaction) -> Iterator[None]:
 
 
 def is_requested() -> bool:
-    """Return whether a signal has asked the process to end."""
+    """Return whether a signal has requested termination."""
     return _State.received is not None
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt or SystemExit(143) if a signal has asked the process to end."""
-    if (raised := requested()) is not None:
+    """Raise the exception of a signal that has requested termination, if there is one.
+
+    Raises:
+        KeyboardInterrupt: SIGINT was received.
+        SystemExit: another signal was received; the status of SIGTERM is 143.
+    """
+    if (raised := pending_exception()) is not None:
         raise raised
 
 
-def requested() -> BaseException | None:
-    """Return what a signal that has asked the process to end raises; None without any."""
+def pending_exception() -> BaseException | None:
+    """Return the exception that `check` would raise, or None if no signal was received."""
     if _State.received is None:
         return None
     is_interrupt = _State.received == signal.SIGINT
@@ -97,7 +110,7 @@ def _handle(number: int, frame: Any) -> None:
 
 def _exit(number: int) -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # The signal may have come while it was written to.
+        with contextlib.suppress(Exception):  # The signal may have interrupted a write to the stream.
             stream.flush()
     if number == signal.SIGINT:
         os.write(2, b"auxgrad: interrupted\n")

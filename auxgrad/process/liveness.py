@@ -1,4 +1,4 @@
-"""Which process a run belongs to, and whether that process is still alive."""
+"""Identify the process of a run, and decide whether it is still alive."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 import psutil
 
-HEARTBEAT = "worker.heartbeat"  # The tag of the time at which the process was last seen alive.
+HEARTBEAT = "worker.heartbeat"  # The tag with the time of the last heartbeat.
 HEARTBEAT_SECONDS = 60
-# How long the heartbeat of a process on another machine must have been the same, while it was watched
-# from here, for the process to count as dead: if the last one is recent, and if it is not.
-SILENCE_SECONDS = 600
-CONFIRMATION_SECONDS = 180
-INITIAL_NAMESPACE = "pid:[4026531836]"  # Of processes in no container, on every Linux.
+# A process on another machine counts as dead when its heartbeat has not changed for this long, while
+# this process watched it: the first number if the heartbeat is recent, the second one if it is old.
+RECENT_TIMEOUT_SECONDS = 600
+OLD_TIMEOUT_SECONDS = 180
+INITIAL_NAMESPACE = "pid:[4026531836]"  # The PID namespace outside all containers, on every Linux.
 
 
 def process_tags() -> dict[str, str]:
-    """Return tags that tell this process from every other one, on this machine and elsewhere."""
+    """Return tags that distinguish this process from all others, on this machine and elsewhere."""
     tags = {
         "worker.host": platform.node(),
-        "worker.machine": _content("/etc/machine-id"),
-        "worker.boot": _boot(),
+        "worker.machine": _read_file("/etc/machine-id"),
+        "worker.boot": _boot_id(),
         "worker.pid_namespace": _pid_namespace(),
         "worker.pid": str(os.getpid()),
         "worker.started": f"{psutil.Process().create_time():.2f}",
@@ -40,40 +40,50 @@ def process_tags() -> dict[str, str]:
     return tags
 
 
-def process_of(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the tags of `process_tags` that stay the same for the life of a process."""
+def stable_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of `process_tags` that do not change during the life of a process.
+
+    Args:
+        tags: all tags of a run.
+    """
     return {
         name: value for name, value in tags.items() if name.startswith("worker.") and name != HEARTBEAT
     }
 
 
 def heartbeat() -> str:
-    """Return the value of the tag HEARTBEAT: now, in seconds since 1970."""
+    """Return the present value of the tag HEARTBEAT: the seconds since 1970."""
     return str(int(time.time()))
 
 
 def slurm_job() -> str | None:
-    """Return the SLURM task that this process is part of, as squeue names it: 17 or 17_3."""
+    """Return the SLURM task of this process as squeue names it, such as 17 or 17_3, or None."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 class Observer:
-    """Tells which processes are dead, and remembers when it saw the heartbeats of those elsewhere."""
+    """Decides which processes are dead.
+
+    An observer remembers when it first saw each heartbeat of the processes on other machines.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[str, float]] = {}
+        self._heartbeats: dict[str, tuple[str, float]] = {}
 
     def dead(self, processes: Mapping[str, Mapping[str, str]]) -> set[str]:
         """Return the keys of the processes that are certainly dead.
 
-        Where the process list can be seen from here, its number and start time tell. A process from
-        before a restart of this machine is dead. Elsewhere SLURM tells, if the process is a task of the
-        cluster that answers here; else its heartbeat: clocks of machines differ and jump, so what counts
-        is for how long it has not changed.
+        If the process list of the process is visible, PID and start time decide. A process that was
+        started before the last boot of this machine is dead. If the process is a task of the SLURM
+        cluster of this machine, SLURM decides. Otherwise the heartbeat decides: what counts is for how
+        long it has not changed, because the clocks of machines differ and jump.
 
         Args:
-            processes: what `process_tags` described, by some key such as the run of the process.
+            processes: the tags from `process_tags` of each process, by any key, such as the run id.
+
+        Returns:
+            A subset of the keys.
         """
         jobs = {tags.get("worker.slurm_job") for tags in processes.values() if _is_task_here(tags)}
         known = slurm_states([job for job in jobs if job]) if jobs else None
@@ -81,32 +91,39 @@ class Observer:
 
     def _is_dead(self, key: str, tags: Mapping[str, str], known: Mapping[str, str] | None) -> bool:
         if tags.get("worker.host") == platform.node():
-            if tags.get("worker.boot") == _boot():
+            if tags.get("worker.boot") == _boot_id():
                 if tags.get("worker.pid_namespace") == _pid_namespace():
                     return not _is_process(tags)
             elif _is_this_machine(tags):
                 return True
         if known is not None and _is_task_here(tags):
             return tags["worker.slurm_job"] not in known
-        return self._is_silent(key, tags.get(HEARTBEAT, "0"))
+        return self._is_timed_out(key, tags.get(HEARTBEAT, "0"))
 
-    def _is_silent(self, key: str, beat: str) -> bool:
-        last, since = self._seen.get(key, (None, 0.0))
+    def _is_timed_out(self, key: str, beat: str) -> bool:
+        last, since = self._heartbeats.get(key, (None, 0.0))
         now = time.monotonic()
         if last != beat:
-            self._seen[key] = beat, now
+            self._heartbeats[key] = beat, now
             return False
-        is_recent = abs(time.time() - float(beat)) < SILENCE_SECONDS
-        return now - since > (SILENCE_SECONDS if is_recent else CONFIRMATION_SECONDS)
+        is_recent = abs(time.time() - float(beat)) < RECENT_TIMEOUT_SECONDS
+        return now - since > (RECENT_TIMEOUT_SECONDS if is_recent else OLD_TIMEOUT_SECONDS)
 
 
 def slurm_states(jobs: list[str]) -> dict[str, str] | None:
-    """Return the state of each of these SLURM tasks that is not over; None if SLURM does not answer."""
+    """Return the states of the SLURM tasks that have not ended.
+
+    Args:
+        jobs: the tasks to ask about, as squeue names them.
+
+    Returns:
+        The state of each of these tasks that has not ended; None if SLURM does not answer.
+    """
     if shutil.which("squeue") is None:
         return None
     if not jobs:
         return {}
-    # Of one job long gone squeue says nothing but an error; of two it leaves out what is gone.
+    # For a single job that ended long ago squeue returns an error. From a list it omits such jobs.
     asked = ",".join([*jobs, jobs[0]])
     command = ["squeue", "--noheader", "--array", "--format=%i %T", f"--jobs={asked}"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -126,8 +143,11 @@ def _is_process(tags: Mapping[str, str]) -> bool:
 
 
 def _is_this_machine(tags: Mapping[str, str]) -> bool:
-    """Whether it surely is: containers of one image may share host name and machine id."""
-    machine, here = _content("/etc/machine-id"), _pid_namespace()
+    """Return whether the process certainly belongs to this machine.
+
+    Containers of one image may share host name and machine id, so that nothing is certain inside them.
+    """
+    machine, here = _read_file("/etc/machine-id"), _pid_namespace()
     in_container = {here, tags.get("worker.pid_namespace")} != {INITIAL_NAMESPACE}
     return bool(machine) and machine == tags.get("worker.machine") and not in_container
 
@@ -139,7 +159,7 @@ def _is_task_here(tags: Mapping[str, str]) -> bool:
 
 @functools.cache
 def _slurm_cluster() -> str:
-    """The name of the cluster that answers here; empty without any."""
+    """Return the name of the SLURM cluster of this machine; empty if there is none."""
     if own := os.environ.get("SLURM_CLUSTER_NAME"):
         return own
     if shutil.which("scontrol") is None:
@@ -150,14 +170,14 @@ def _slurm_cluster() -> str:
 
 
 @functools.cache
-def _boot() -> str:
-    """Differs after every start of the machine."""
-    return _content("/proc/sys/kernel/random/boot_id") or str(int(psutil.boot_time()))
+def _boot_id() -> str:
+    """Return a text that changes with every boot of the machine."""
+    return _read_file("/proc/sys/kernel/random/boot_id") or str(int(psutil.boot_time()))
 
 
 @functools.cache
 def _pid_namespace() -> str:
-    """Which process list this process sees: another one in every container. Empty where none tells."""
+    """Return the PID namespace of this process, which differs between containers; empty if unknown."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -165,7 +185,7 @@ def _pid_namespace() -> str:
 
 
 @functools.cache
-def _content(file: str) -> str:
+def _read_file(file: str) -> str:
     try:
         return Path(file).read_text(encoding="utf-8").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Locks between processes: files, which the operating system gives free when their holder dies."""
+"""Locks between processes: files that the operating system unlocks when the process dies."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from collections.abc import Iterator
 
 from filelock import FileLock, Timeout
 
-TELL_SECONDS = 10.0
-LONGEST_SECONDS = 120.0
+NOTICE_SECONDS = 10.0
+TIMEOUT_SECONDS = 120.0
 
 
 class LockHeld(OSError):
-    """A lock that another process does not give free."""
+    """Another process does not release a lock."""
 
 
 @contextlib.contextmanager
 def holding(lock: FileLock) -> Iterator[None]:
-    """Hold a lock inside; after ten seconds of waiting say what for.
+    """Hold a lock inside the context; print a notice after ten seconds of waiting.
+
+    Args:
+        lock: the lock to acquire and to release.
 
     Raises:
-        LockHeld: another process has held it for two minutes, and so probably hangs.
-        OSError: the file cannot be made.
+        LockHeld: another process has held the lock for two minutes, so that it probably hangs.
+        OSError: the lock file cannot be created.
     """
     try:
-        lock.acquire(timeout=TELL_SECONDS)
+        lock.acquire(timeout=NOTICE_SECONDS)
     except Timeout:
         print(
             f"waiting   for {lock.lock_file}, which another process holds", file=sys.stderr, flush=True
         )
         try:
-            lock.acquire(timeout=LONGEST_SECONDS - TELL_SECONDS)
+            lock.acquire(timeout=TIMEOUT_SECONDS - NOTICE_SECONDS)
         except Timeout:
-            seconds = f"{LONGEST_SECONDS:.0f}"
+            seconds = f"{TIMEOUT_SECONDS:.0f}"
             message = f"another process has held {lock.lock_file} for {seconds} s; end it if it hangs"
             raise LockHeld(message) from None
     try:

@@ -1,1 +1,1 @@
-"""The record of runs in an MLflow store."""
+"""Record runs in an MLflow store, and read them."""

@@ -1,11 +1,10 @@
-"""Reads runs from the tables of MLflow's database, without its client.
+"""Read runs from the tables of MLflow's database, without MLflow's client.
 
-The client makes objects of every row, and has no call for one tag of all runs or the curves of many.
-With 10,000 runs it takes 20 times as long as the tables do.
+The client creates an object for every row. It has no call for one tag of all runs, or for the curves of
+many runs. With 10,000 runs it takes 20 times as long as reading the tables.
 
-The tables, `mlflow.store.tracking.dbmodels.models`, are private to MLflow. They change with its major
-version at most, and pyproject.toml bounds that. Nothing else in the package uses what is private to
-MLflow. Nothing is written here.
+The tables, `mlflow.store.tracking.dbmodels.models`, are private to MLflow. They change at most with its
+major version, which pyproject.toml bounds. This module does not write to the tables.
 """
 
 from __future__ import annotations
@@ -26,19 +25,29 @@ from auxgrad.record.stored import IDENTITY, RUN_KEY, StoredRun
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine
 
-LOCKED_SECONDS = 20  # How long to wait for those who write; as long as MLflow itself waits.
-MOST_VARIABLES = 10_000  # In one query; SQLite takes 32,766.
+LOCKED_SECONDS = 20  # How long to wait for a process that writes; MLflow waits for the same time.
+MAX_VARIABLES = 10_000  # In one query; SQLite allows 32,766.
 
 
 @dataclass(frozen=True)
 class Database:
-    """The runs of an experiment that are not in MLflow's trash."""
+    """Reads the runs of an experiment from the database, except those in MLflow's trash.
+
+    Attributes:
+        uri: the address of the database.
+        experiment_id: the experiment.
+    """
 
     uri: str = field(repr=False)
     experiment_id: str
 
     def runs(self, status: str | None = None, key: str | None = None) -> list[StoredRun]:
-        """Return the runs with this status and this run key, newest first."""
+        """Return runs of the experiment, newest first.
+
+        Args:
+            status: the status of the runs; None for all.
+            key: the run key of the runs; None for all.
+        """
         from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlRun, SqlTag
         from sqlalchemy import select
 
@@ -59,7 +68,7 @@ class Database:
                 columns = table.run_uuid, table.key, table.value
                 rows = connection.execute(select(*columns).join(SqlRun).where(*wanted))
                 for run_id, name, value in rows:
-                    if run_id in by_run:  # Not of a run that has begun since.
+                    if run_id in by_run:  # A run may have started since the first query.
                         by_run[run_id][name] = value
             latest = SqlLatestMetric
             metric_columns = latest.run_uuid, latest.key, latest.value, latest.is_nan
@@ -97,15 +106,23 @@ class Database:
             ).scalar_one()
 
     def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, dict[int, float]]:
-        """Return curves of a metric, as values by step, of all these runs that have one."""
+        """Return the curves of a metric.
+
+        Args:
+            run_ids: the runs.
+            metric: the name of the metric.
+
+        Returns:
+            The values by step, for each run that has the metric.
+        """
         from mlflow.store.tracking.dbmodels.models import SqlMetric
         from sqlalchemy import select
 
         columns = (SqlMetric.run_uuid, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan)
         by_run: dict[str, dict[int, float]] = {}
         with _connect(self.uri) as connection:
-            for start in range(0, len(run_ids), MOST_VARIABLES):
-                part = run_ids[start : start + MOST_VARIABLES]
+            for start in range(0, len(run_ids), MAX_VARIABLES):
+                part = run_ids[start : start + MAX_VARIABLES]
                 query = select(*columns).where(SqlMetric.key == metric, SqlMetric.run_uuid.in_(part))
                 in_order = query.order_by(SqlMetric.run_uuid, SqlMetric.step)
                 for run_id, step, value, is_nan in connection.execute(in_order):
@@ -113,12 +130,12 @@ class Database:
         return by_run
 
     def analyze(self) -> None:
-        """Let SQLite count its rows; or it takes an index that makes a curve cost the whole table."""
+        """Update SQLite's statistics, so that it reads a curve with an index and not the whole table."""
         file = sqlite_file(self.uri)
         if file is None:
             return
         with (
-            contextlib.suppress(sqlite3.OperationalError),  # Locked: then it stays slow for this time.
+            contextlib.suppress(sqlite3.OperationalError),  # If the file is locked, reading stays slow.
             contextlib.closing(sqlite3.connect(file, timeout=LOCKED_SECONDS / 2)) as connection,
         ):
             connection.execute("PRAGMA analysis_limit = 1000")
@@ -133,11 +150,11 @@ class Database:
 
 
 def create_database(file: Path, artifacts: str) -> None:
-    """Make the file a new database of MLflow's; whoever is killed meanwhile leaves no half of one.
+    """Create a database of MLflow; a process that is killed meanwhile leaves no incomplete database.
 
     Args:
-        file: the place; what is there, an empty file, is replaced.
-        artifacts: URI of the folder for files of MLflow's default experiment.
+        file: the file of the database; an empty file is replaced.
+        artifacts: the URI of the folder for the artifacts of MLflow's default experiment.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -168,7 +185,7 @@ def _connect(uri: str) -> Iterator[Connection]:
 
 @functools.cache
 def _engine(uri: str, process: int) -> Engine:
-    """The engine of this process: a forked one must not use the connections of its parent."""
-    from mlflow.store.db.utils import create_sqlalchemy_engine  # It knows MLflow's options for SSL.
+    """Return the engine of a process, because a fork must not use the connections of its parent."""
+    from mlflow.store.db.utils import create_sqlalchemy_engine  # It supports MLflow's options for SSL.
 
     return create_sqlalchemy_engine(uri)

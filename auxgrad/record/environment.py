@@ -1,35 +1,43 @@
-"""What surrounds MLflow: its environment switches, and what it says while a server does not answer."""
+"""What MLflow gets from and tells its environment: variables, tags, outages."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+
+from auxgrad.errors import without_passwords
 
 _SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Of its GenAI part: processes that nobody needs.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Processes for the GenAI features.
 }
 RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
-CONTACT_SECONDS = 10
-TELL_SECONDS = 60
+CONNECT_SECONDS = 10
+NOTICE_SECONDS = 60
 
 
-def quieten(environment: MutableMapping[str, str]) -> None:
-    """Switch off what MLflow sends, prints and starts unasked. What a user has set stays as it is."""
+def set_quiet_defaults(environment: MutableMapping[str, str]) -> None:
+    """Disable MLflow's telemetry, messages and extra processes, unless the user has configured them.
+
+    Args:
+        environment: the environment variables to change.
+    """
     for name, value in _SWITCHES.items():
         environment.setdefault(name, value)
 
 
 @contextlib.contextmanager
 def few_retries() -> Iterator[None]:
-    """Let calls of a tracking server fail in seconds, where MLflow would try again for two minutes."""
-    limits = {RETRIES: "1", TIMEOUT: str(CONTACT_SECONDS)}
+    """Let calls to a tracking server fail in seconds; by default MLflow retries for two minutes."""
+    limits = {RETRIES: "1", TIMEOUT: str(CONNECT_SECONDS)}
     limits = {name: value for name, value in limits.items() if name not in os.environ}
     os.environ.update(limits)
     try:
@@ -40,23 +48,46 @@ def few_retries() -> Iterator[None]:
 
 
 class _OneLine(logging.Filter):
-    """Says in one line, once a minute, that a server does not answer and is asked again."""
+    """Replaces the log of retries by one line a minute."""
 
-    _told = -float("inf")
+    _last_notice = -float("inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
         if "Retrying" not in str(record.msg):
             return True
-        if time.monotonic() - self._told > TELL_SECONDS:
-            self._told = time.monotonic()
-            print("tracking  the server does not answer; it is asked again", file=sys.stderr, flush=True)
+        if time.monotonic() - self._last_notice > NOTICE_SECONDS:
+            self._last_notice = time.monotonic()
+            print("tracking  the server does not answer; retrying", file=sys.stderr, flush=True)
         return False
 
 
 _ONE_LINE = _OneLine()
 
 
-def tell_of_outages() -> None:
-    """Replace what libraries log of a store that does not answer, at length and again and again."""
+def filter_outage_logs() -> None:
+    """Replace the repeated log messages of libraries about a store that does not answer."""
     logging.getLogger("urllib3.connectionpool").addFilter(_ONE_LINE)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def is_outage(error: Exception) -> bool:
+    """Return whether a retry may succeed: after a missing server, a locked database, a full disk."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+    return isinstance(error, OSError)
+
+
+def short_reason(error: Exception) -> str:
+    """Return the text of an error in one short line, without passwords."""
+    return without_passwords(" ".join(str(error).split()))[:120]
+
+
+@functools.cache
+def context_tags() -> Mapping[str, str]:
+    """Return the tags of user, source file and git commit that mlflow.start_run would add."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    # The address of git's origin may contain a token.
+    return {name: re.sub(r"://[^/\s]*@", "://", value) for name, value in resolve_tags().items()}

@@ -1,4 +1,4 @@
-"""Reads runs from a tracking server, in MLflow's search language."""
+"""Read runs from a tracking server, with MLflow's search language."""
 
 from __future__ import annotations
 
@@ -13,19 +13,29 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PAGE = 1000  # Most runs that one call returns.
-REQUESTS = 8  # At once.
+PAGE = 1000  # The largest number of runs in one response.
+REQUESTS = 8  # The number of simultaneous requests.
 
 
 @dataclass(frozen=True)
 class Server:
-    """The runs of an experiment that are not in MLflow's trash; as `database.Database`."""
+    """Reads the runs of an experiment from a server, like `database.Database`.
+
+    Attributes:
+        client: MLflow's client of the server.
+        experiment_id: the experiment.
+    """
 
     client: MlflowClient
     experiment_id: str
 
     def runs(self, status: str | None = None, key: str | None = None) -> list[StoredRun]:
-        """Return the runs with this status and this run key, newest first."""
+        """Return runs of the experiment, newest first.
+
+        Args:
+            status: the status of the runs; None for all.
+            key: the run key of the runs; None for all.
+        """
         conditions = []
         if status is not None:
             conditions.append(f"attributes.status = '{status}'")
@@ -51,7 +61,15 @@ class Server:
         return sum(run.is_outdated for run in self.runs("FINISHED"))
 
     def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, dict[int, float]]:
-        """Return curves of a metric, as values by step, of all these runs that have one."""
+        """Return the curves of a metric.
+
+        Args:
+            run_ids: the runs.
+            metric: the name of the metric.
+
+        Returns:
+            The values by step, for each run that has the metric.
+        """
         with ThreadPoolExecutor(REQUESTS) as pool:
             found = pool.map(lambda run_id: self.client.get_metric_history(run_id, metric), run_ids)
             curves = [{point.step: point.value for point in points} for points in found]
@@ -59,6 +77,6 @@ class Server:
 
 
 def stored(run: Run) -> StoredRun:
-    """Return a run of MLflow's client as a StoredRun."""
+    """Convert a run of MLflow's client to a StoredRun."""
     data = run.data
     return StoredRun(run.info.run_id, run.info.status, data.params, data.metrics, data.tags)

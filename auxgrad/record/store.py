@@ -1,4 +1,4 @@
-"""An experiment in a reachable MLflow store: what is in it, and new runs."""
+"""An experiment in an MLflow store: open new runs, read existing ones, mark those of dead processes."""
 
 from __future__ import annotations
 
@@ -12,39 +12,36 @@ from filelock import FileLock
 
 from auxgrad.config.addresses import sqlite_file
 from auxgrad.config.identity import Identity
-from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError, without_passwords
-from auxgrad.process.liveness import Observer, process_of, process_tags
+from auxgrad.errors import RunsElsewhere, TrackingError, without_passwords
+from auxgrad.process.liveness import Observer, process_tags, stable_tags
 from auxgrad.process.locks import holding
 from auxgrad.record import view
-from auxgrad.record.claims import ASKING, CLAIM, HELD, may_keep
+from auxgrad.record.claims import ASKING, CLAIM, HELD, may_keep, refuse_second
 from auxgrad.record.database import Database
+from auxgrad.record.environment import context_tags
 from auxgrad.record.remote import Server, stored
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY, StoredRun
-from auxgrad.record.writing import Dataset, RunWriter, context_tags
+from auxgrad.record.writing import Dataset, RunWriter
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Suffixes of the experiments of summary runs and of reports.
+# Suffixes of the names of the experiments for summary runs and for reports.
 SETTINGS, REPORTS = "-settings", "-reports"
-MOST_CHARACTERS = 8000  # In a tag; MLflow cuts off what is longer.
-NAME_CHARACTERS = 250  # In the name of a run, on PostgreSQL.
-
-
-class AlreadyFinished(AuxgradError):
-    """A run of a sweep that is finished in the store."""
-
-    def __init__(self, run: StoredRun) -> None:
-        super().__init__(run)
-        self.run = run
-
-    def __str__(self) -> str:
-        return f"finished already: run {self.run.run_id}"
+MAX_CHARACTERS = 8000  # In a tag; MLflow truncates longer texts.
+MAX_NAME_CHARACTERS = 250  # In the name of a run; the limit of PostgreSQL.
 
 
 @dataclass(frozen=True)
 class Store:
-    """An experiment in a reachable MLflow store. `open_store` makes it."""
+    """An experiment in a reachable MLflow store. Use `open_store` to create one.
+
+    Attributes:
+        client: MLflow's client of the store.
+        uri: the address of the store, which may contain a password.
+        experiment_id: the id of the experiment.
+        name: the name of the experiment.
+    """
 
     client: MlflowClient
     uri: str = field(repr=False)
@@ -55,12 +52,12 @@ class Store:
 
     @property
     def address(self) -> str:
-        """The URI for people, without a password."""
+        """The address of the store without a password, for the user."""
         return without_passwords(self.uri)
 
     @property
     def has_server(self) -> bool:
-        """Whether a server stands between here and the database."""
+        """Whether the store is a tracking server."""
         return self.uri.startswith(("http", "databricks"))
 
     def start_run(
@@ -71,32 +68,37 @@ class Store:
         once: bool = False,
         resumes: Callable[[StoredRun], bool] = lambda run: False,
     ) -> RunWriter:
-        """Open a run with status RUNNING: a new one, or one that was interrupted.
+        """Open a run with status RUNNING: a new one, or an interrupted one that is resumed.
+
+        The runs of the same identity whose processes are dead are marked KILLED first.
 
         Args:
             identity: what determines the result.
             tags: further tags.
             dataset: what the run is trained on.
-            once: no other run of this identity may be finished or running. A run of a dead process is
-                marked KILLED and counts no more.
-            resumes: returns whether a KILLED run of this identity is to be gone on with.
+            once: whether to refuse a second run of this identity while one is finished or running.
+            resumes: a function that returns whether to resume a KILLED run of this identity.
+
+        Returns:
+            The writer of the run.
 
         Raises:
-            AlreadyFinished, RunsElsewhere: with `once`.
+            AlreadyFinished: with `once`, see `refuse_second`.
+            RunsElsewhere: with `once`, likewise.
             TrackingError: the identity is too long for a tag.
         """
         text = identity.to_json()
-        if len(text) > MOST_CHARACTERS:
+        if len(text) > MAX_CHARACTERS:
             raise TrackingError(
                 f"run {identity.name[:60]}...: its options take {len(text)} characters as JSON; "
-                f"MLflow stores at most {MOST_CHARACTERS}"
+                f"MLflow stores at most {MAX_CHARACTERS}"
             )
         own = {IDENTITY: text, RUN_KEY: identity.key, SETTING_KEY: identity.setting_key}
         all_tags = {**context_tags(), **tags, **process_tags(), **own}
         with self._lock() as is_locked:
             before = self.mark_dead(self.runs(key=identity.key))
             if once:
-                _refuse_second(before)
+                refuse_second(before)
             interrupted = next((run for run in before if run.status == "KILLED" and resumes(run)), None)
             if is_locked or not (once or interrupted):
                 return self._open(identity, all_tags, dataset, interrupted)
@@ -111,7 +113,7 @@ class Store:
     ) -> RunWriter:
         if interrupted is not None:
             return self._reopen(interrupted, tags)
-        name = identity.name[:NAME_CHARACTERS]
+        name = identity.name[:MAX_NAME_CHARACTERS]
         run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
         writer = RunWriter(self.client, run)
         try:
@@ -125,9 +127,9 @@ class Store:
 
     def _reopen(self, run: StoredRun, tags: Mapping[str, str]) -> RunWriter:
         writer = RunWriter(self.client, self.client.get_run(run.run_id))
-        writer.skip_what_is_stored(run.metrics)
-        # A SLURM task that is over, in the tags of a process outside SLURM, would make it count as dead.
-        for name in process_of(run.tags).keys() - tags.keys():
+        writer.skip_stored(run.metrics)
+        # The tag of an ended SLURM task would mark a process outside SLURM as dead.
+        for name in stable_tags(run.tags).keys() - tags.keys():
             self.client.delete_tag(run.run_id, name)
         for name, value in tags.items():
             writer.tag(name, value)
@@ -144,19 +146,19 @@ class Store:
         interrupted: StoredRun | None,
         once: bool,
     ) -> RunWriter:
-        """Open the run where no lock keeps others from doing the same, see `auxgrad.record.claims`."""
+        """Open the run in a store without a lock, see `auxgrad.record.claims`."""
         writer = self._open(identity, {**tags, CLAIM: ASKING}, dataset, None)
-        met: list[StoredRun] = []
+        seen: list[StoredRun] = []
 
         def rivals() -> list[StoredRun]:
-            there = self.mark_dead(self.runs(key=identity.key))
-            met[:] = [run for run in there if run.run_id != writer.run_id]
-            return [run for run in met if run.status == "RUNNING"]
+            existing = self.mark_dead(self.runs(key=identity.key))
+            seen[:] = [run for run in existing if run.run_id != writer.run_id]
+            return [run for run in seen if run.status == "RUNNING"]
 
         try:
             keeps = may_keep(writer.run_id, rivals)
             if once:
-                _refuse_second(met)
+                refuse_second(seen)
                 if not keeps:
                     raise RunsElsewhere("is being started elsewhere")
         except BaseException:
@@ -174,9 +176,9 @@ class Store:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[bool]:
-        """Let no other process make the same run inside; give whether the store has such a lock.
+        """Hold the lock of the store inside the context; yield whether the store has a lock.
 
-        That holds where processes of one machine share an SQLite file.
+        Only an SQLite file, which processes of one machine share, has one.
         """
         if self._file_lock is None:
             yield False
@@ -186,24 +188,37 @@ class Store:
 
     @cached_property
     def _file_lock(self) -> FileLock | None:
-        """One object, with which a thread that has the lock may take it again."""
+        """The lock: a single object, so that the thread that holds it can acquire it again."""
         file = sqlite_file(self.uri)
         return FileLock(f"{file}.lock") if file else None
 
     def runs(self, status: str | None = None, key: str | None = None) -> list[StoredRun]:
-        """Return the experiment's runs with this status and this run key, newest first."""
+        """Return runs of the experiment, newest first.
+
+        Args:
+            status: the status of the runs; None for all.
+            key: the run key of the runs; None for all.
+        """
         return self._reader.runs(status, key)
 
     def finished_keys(self) -> set[str]:
-        """Return the keys of all runs that are FINISHED. Runs of auxgrad 0.1.0 do not count."""
+        """Return the keys of all FINISHED runs, except those that auxgrad 0.1.0 made."""
         return self._reader.finished_keys()
 
     def count_outdated(self) -> int:
-        """Return how many runs are FINISHED but do not count, because auxgrad 0.1.0 made them."""
+        """Return the number of FINISHED runs that do not count, because auxgrad 0.1.0 made them."""
         return self._reader.count_outdated()
 
     def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, dict[int, float]]:
-        """Return curves of a metric, as values by step, of all these runs that have one."""
+        """Return the curves of a metric.
+
+        Args:
+            run_ids: the runs.
+            metric: the name of the metric.
+
+        Returns:
+            The values by step, for each run that has the metric.
+        """
         return self._reader.histories(run_ids, metric)
 
     @property
@@ -213,37 +228,56 @@ class Store:
         return Database(self.uri, self.experiment_id)
 
     def mark_dead_runs(self) -> int:
-        """Mark all RUNNING runs of dead processes KILLED. Return how many there were."""
+        """Mark all RUNNING runs of dead processes KILLED, and return their number."""
         marked = self.mark_dead(self.runs("RUNNING"))
         return sum(run.status == "KILLED" for run in marked)
 
     def mark_dead(self, runs: Sequence[StoredRun]) -> list[StoredRun]:
-        """Mark those of the runs KILLED that are RUNNING in dead processes. Return all as they are."""
+        """Mark RUNNING runs of dead processes KILLED.
+
+        Args:
+            runs: the runs to check, as they were read.
+
+        Returns:
+            All these runs, with the present status of those that were checked again.
+        """
         running = {run.run_id: run.tags for run in runs if run.status == "RUNNING"}
         dead = self._observer.dead({key: tags for key, tags in running.items() if RUN_KEY in tags})
-        return [self._mark(run) if run.run_id in dead else run for run in runs]
+        return [self._mark_killed(run) if run.run_id in dead else run for run in runs]
 
-    def _mark(self, run: StoredRun) -> StoredRun:
-        """Mark a run KILLED, unless it has ended, or been gone on with, since it was read."""
+    def _mark_killed(self, run: StoredRun) -> StoredRun:
+        """Mark a run KILLED, unless it has ended or was resumed since it was read."""
         with self._lock():
             now = stored(self.client.get_run(run.run_id))
-            if now.status == "RUNNING" and process_of(now.tags) == process_of(run.tags):
+            if now.status == "RUNNING" and stable_tags(now.tags) == stable_tags(run.tags):
                 self.client.set_terminated(run.run_id, "KILLED")
                 return replace(now, status="KILLED")
         return now
 
     def start_derived(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> RunWriter:
-        """Open a run that is made of others: a summary, a report."""
+        """Open a run that is derived from other runs: a summary or a report.
+
+        Args:
+            name: the name of the run.
+            params: its parameters.
+            tags: its tags.
+
+        Returns:
+            The writer of the run.
+        """
         run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
         writer = RunWriter(self.client, run)
         writer.params(params)
         return writer
 
-    def show(self, metrics: Iterable[str]) -> None:
-        """Add charts of metrics beside the loss to the experiment's view, where they are missing.
+    def add_charts(self, metrics: Iterable[str]) -> None:
+        """Add charts of metrics to the view of the experiment, if they are missing.
 
-        The store is asked once for each metric. Two processes that add different ones at the same moment
-        may lose those of one, until another process brings them.
+        The store is queried once for each metric. If two processes add charts of different metrics at
+        the same moment, the charts of one may be lost until another process adds them.
+
+        Args:
+            metrics: names without the prefixes `val_` and `test_`, such as accuracy.
         """
         from mlflow.exceptions import MlflowException
 
@@ -251,15 +285,15 @@ class Store:
         if not new:
             return
         self._shown.update(new)
-        with contextlib.suppress(MlflowException):  # Who may not change the experiment can do without.
-            there = self.client.get_experiment(self.experiment_id).tags.get(view.TAG)
-            names = dict.fromkeys([*view.metrics_in(there), *new])
+        with contextlib.suppress(MlflowException):  # The user may have no permission; it is optional.
+            current = self.client.get_experiment(self.experiment_id).tags.get(view.TAG)
+            names = dict.fromkeys([*view.metrics_in(current), *new])
             shared = view.state(self.name.endswith((SETTINGS, REPORTS)), list(names))
-            if shared != there:
+            if shared != current:
                 self.client.set_experiment_tag(self.experiment_id, view.TAG, shared)
 
     def analyze(self) -> None:
-        """Let the database prepare for reading curves, which may take a second."""
+        """Prepare the database for reading curves, which may take a second."""
         if not self.has_server:
             Database(self.uri, self.experiment_id).analyze()
 
@@ -267,11 +301,3 @@ class Store:
         """Move runs to MLflow's trash."""
         for run_id in run_ids:
             self.client.delete_run(run_id)
-
-
-def _refuse_second(runs: Iterable[StoredRun]) -> None:
-    for run in runs:
-        if run.status == "FINISHED":
-            raise AlreadyFinished(run)
-        if run.status == "RUNNING":
-            raise RunsElsewhere(f"is running elsewhere, in {run.where}")

@@ -1,4 +1,4 @@
-"""How the MLflow UI shows an experiment: MLflow's own shared view, a tag that a link can name."""
+"""The view of an experiment in the MLflow UI, stored as MLflow's shared view in a tag."""
 
 from __future__ import annotations
 
@@ -14,25 +14,35 @@ CURVES = ("train_loss", "val_loss")
 RESULTS = ("test_loss",)
 LOSSES, METRICS = "Losses", "Metrics"
 VALIDATION, TEST = "val_", "test_"
-MOST_CHARACTERS = 20_000  # In a tag of an experiment.
-# Of every other metric MLflow adds a chart itself, to the section named before the slash.
+MAX_CHARACTERS = 20_000  # In a tag of an experiment.
+# MLflow adds a chart for every other metric, in the section that is named before the slash.
 OTHER_SECTIONS = ("Model metrics", "cosine", "conflict", "System metrics")
 
 
 def state(derived: bool = False, metrics: Sequence[str] = ()) -> str:
-    """Return the view: losses first, a column for each knob and the test loss, means over each setting.
+    """Return the view: charts of the losses first, columns for knobs and test loss, means by setting.
 
     Args:
-        derived: of an experiment of summary runs, which are means already, or of reports.
-        metrics: what has charts beside the loss, such as accuracy; the first ones, if the view would
-            be too long for a tag.
+        derived: whether the experiment contains summary runs, which are means already, or reports.
+        metrics: the metrics with charts beside the loss, such as accuracy. The last ones are omitted if
+            the view would be too long for a tag.
+
+    Returns:
+        The view as JSON.
     """
     text = _state(derived, metrics)
-    return text if len(text) <= MOST_CHARACTERS else state(derived, metrics[:-1])
+    return text if len(text) <= MAX_CHARACTERS else state(derived, metrics[:-1])
 
 
 def metrics_in(text: str | None) -> list[str]:
-    """Return the metrics that have charts beside the loss in a view, none if it is no view of ours."""
+    """Return the metrics that have charts beside the loss in a view.
+
+    Args:
+        text: the view as JSON, or None.
+
+    Returns:
+        The names without prefix; empty if the text is not a view from `state`.
+    """
     try:
         names = [chart["metricKey"] for chart in json.loads(text or "")["compareRunCharts"]]
     except (ValueError, KeyError, TypeError):
@@ -60,7 +70,7 @@ def _state(derived: bool, metrics: Sequence[str]) -> str:
             "columnOrder": ["attributes.`Run Name`", *columns],
             "groupBy": None if derived else by_setting,
             "runsHiddenMode": "SHOW_ALL" if derived else "FIRST_20_RUNS",
-            "isAccordionReordered": True,  # Or MLflow sorts the sections by name.
+            "isAccordionReordered": True,  # Otherwise MLflow sorts the sections by name.
             "compareRunCharts": charts,
             "compareRunSections": [_section(name, True) for name in opened]
             + [_section(name, False) for name in OTHER_SECTIONS],
@@ -75,7 +85,7 @@ def _chart(metric: str, kind: str, section: str = LOSSES) -> dict[str, object]:
         "metricKey": metric,
         "metricSectionId": f"auxgrad-{section}",
         "deleted": False,
-        "isGenerated": False,  # Or bars become lines.
+        "isGenerated": False,  # Otherwise MLflow shows bars as lines.
         "runsCountToCompare": 100,
     } | (
         {

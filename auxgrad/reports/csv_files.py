@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from auxgrad.config.overrides import OPTIONS
+from auxgrad.config.overrides import OPTION_PREFIXES
 from auxgrad.config.setting import Setting
 from auxgrad.config.values import format_value, parse_scalar
 from auxgrad.errors import ReportError
@@ -245,7 +245,7 @@ class Cells:
         return {
             key: format_value(parse_scalar(text))
             for key, text in self.row.items()
-            if text and (key in ("problem", "data") or key.startswith(OPTIONS))
+            if text and (key in ("problem", "data") or key.startswith(OPTION_PREFIXES))
         }
 
     def setting(self) -> Setting:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from auxgrad.config.identity import Identity
-from auxgrad.config.messages import nearest
-from auxgrad.config.overrides import OPTIONS
+from auxgrad.config.messages import suggestion
+from auxgrad.config.overrides import OPTION_PREFIXES
 from auxgrad.config.setting import RUN_KEYS, Setting
 from auxgrad.config.values import format_value, parse_scalar
 from auxgrad.errors import ReportError
@@ -248,10 +248,10 @@ def check_filters(filters: Filters) -> None:
     """Raise ReportError for a key that no run has."""
     known = [*RUN_KEYS, "problem", "data"]
     for key, values in filters.items():
-        if key not in known and not key.startswith(OPTIONS):
+        if key not in known and not key.startswith(OPTION_PREFIXES):
             raise ReportError(
                 f"{key}={','.join(values)}: unknown filter; must be one of {', '.join(known)}, or a key "
-                f"of problem or data{nearest(key, known)}"
+                f"of problem or data{suggestion(key, known)}"
             )
 
 
@@ -274,13 +274,13 @@ def _select(stored: list[StoredRun], filters: Filters) -> list[StoredRun]:
 
 def _check_option(key: str, values: Sequence[str], stored: Iterable[StoredRun]) -> None:
     """Raise ReportError for an option that no problem and no data of the runs has."""
-    if key.startswith(OPTIONS):
+    if key.startswith(OPTION_PREFIXES):
         identities = (run.identity for run in stored)
         known = sorted({key for each in identities if each is not None for key in each.option_keys})
         if key not in known:
             raise ReportError(
                 f"{key}={','.join(values)}: no run has this option; there are {', '.join(known)}"
-                f"{nearest(key, known)}"
+                f"{suggestion(key, known)}"
             )
 
 

@@ -61,7 +61,7 @@ def write(store: Store, settings: Mapping[str, Identity], say: Callable[[str], N
         diverged = len(runs) - len(converged[key])
         _write_one(target, settings[key], converged[key], diverged, curves.get(key, {}), tags)
         target.delete([summary.run_id for summary in there.get(key, [])])
-    target.show(name.removeprefix("test_") for name in _metrics(changed, "test_"))
+    target.add_charts(name.removeprefix("test_") for name in _metrics(changed, "test_"))
     diverged = sum(not _has(run, LOSS) for runs in groups.values() for run in runs)
     left_out = f"; {diverged} run{'s' * (diverged > 1)} diverged, left out" if diverged else ""
     say(

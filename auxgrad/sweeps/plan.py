@@ -11,9 +11,9 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from auxgrad.config.composing import check_obeyed, choices_of, typed, values_of
+from auxgrad.config.composing import check_overrides, choices_of, typed_config, values_of
 from auxgrad.config.groups import VALUE_GROUPS, options
-from auxgrad.config.overrides import OPTIONS, expand_glob, parse_overrides
+from auxgrad.config.overrides import OPTION_PREFIXES, expand_glob, parse_overrides
 from auxgrad.config.schema import Config
 from auxgrad.config.setting import KNOBS
 from auxgrad.config.values import format_value, parse_scalar
@@ -88,7 +88,7 @@ def plan(
         for fixed in itertools.product(*(axis.lines for axis in outer)):
             words = [*fixed, *(axis.lines[0] for axis in inner)]
             base = compose(words)
-            check_obeyed(base, words)
+            check_overrides(base, words)
             combinations += _add_configs(configs, base, inner)
     return Plan(tuple(dict.fromkeys(swept)), combinations, tuple(configs))
 
@@ -122,18 +122,20 @@ def _maker(base: DictConfig, keys: Sequence[str]) -> Callable[[Sequence[object]]
     """Return a function from values of these keys to the config that is composed but for them."""
     choices, values = choices_of(base.hydra), values_of(base)
     if values == values_of(base, resolve=False):
-        if not any(key.startswith(OPTIONS) for key in keys):
-            made = typed(values, choices)
+        if not any(key.startswith(OPTION_PREFIXES) for key in keys):
+            made = typed_config(values, choices)
             values.pop("data", None)
             values.update(problem=made.problem, names=made.names)
-        return lambda chosen: typed(_replaced(values, dict(zip(keys, chosen, strict=True))), choices)
+        return lambda chosen: typed_config(
+            _replaced(values, dict(zip(keys, chosen, strict=True))), choices
+        )
     plain = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
 
     def interpolated(chosen: Sequence[object]) -> Config:
         # Some value is made from others: only OmegaConf knows what follows.
         for key, value in zip(keys, chosen, strict=True):
             OmegaConf.update(plain, key, value, force_add=True)
-        return typed(values_of(plain), choices)
+        return typed_config(values_of(plain), choices)
 
     return interpolated
 

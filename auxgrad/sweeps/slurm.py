@@ -154,7 +154,7 @@ def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
     checkpoints, with which another task goes on.
     """
     interruption.install()  # submitit would ignore scancel.
-    with events_file.open("a", encoding="utf-8") as stream, interruption.in_order():
+    with events_file.open("a", encoding="utf-8") as stream, interruption.as_exceptions():
 
         def write(entry: object) -> None:
             stream.write(json.dumps(entry) + "\n")

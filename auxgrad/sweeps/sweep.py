@@ -72,7 +72,7 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     if first.dry_run:
         print("dry run   nothing was started", flush=True)
         return []
-    with interruption.in_order():
+    with interruption.as_exceptions():
         outcomes = _run(todo, identities, store, executor, folder) if todo else {}
         _deliver(folder, store)  # What the store was away for during this sweep.
         failures = {key: each for key, each in outcomes.items() if isinstance(each, Failure)}

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from auxgrad.config.composing import check_obeyed, validate
+from auxgrad.config.composing import check_overrides, validate
 from auxgrad.config.overrides import quote_values
 from auxgrad.errors import ConfigError
 
@@ -57,7 +57,7 @@ class AuxgradLauncher(Launcher):
             for overrides in job_overrides
         ]
         for each, overrides in zip(composed, job_overrides, strict=True):
-            check_obeyed(each, overrides)
+            check_overrides(each, overrides)
         for tracking in {validate(each).tracking for each in composed}:
             self.executor.check_store(tracking)
         jobs = {n: _job(each, n) for n, each in enumerate(composed, initial_job_idx)}

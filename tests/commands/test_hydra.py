@@ -89,7 +89,7 @@ def test_yaml_lists_are_the_values_of_a_sweep(study, small):
         (["dry_run=true"], "dry_run=true: shows the plan of a sweep; add --multirun"),
         (
             ["-m", "hydra/sweeper=basic", "dry_run=true"],
-            "dry_run=true: only hydra/sweeper=grid knows it",
+            "dry_run=true: only hydra/sweeper=grid supports it",
         ),
         (["-m", "lam=glob(x*)"], "lam=glob(x*): matches none of 1, 3, 10"),
         (["--config-path", "."], "--config-path=.: would hide auxgrad's own config groups"),

@@ -37,7 +37,7 @@ def test_words_that_the_locale_cannot_read(tmp_path):
     assert done.returncode == 1
     assert done.stderr.decode("ascii").splitlines() == [
         r"auxgrad: data.path=gr\udcc3\udcb6\udcc3\udc9fe: is not text in this locale; "
-        "with LC_ALL=C.UTF-8 UTF-8 is"
+        "for UTF-8 set LC_ALL=C.UTF-8"
     ]
     assert not list(tmp_path.iterdir())
 
@@ -47,8 +47,8 @@ def test_a_cache_whose_name_the_locale_does_not_have(tmp_path, corpus):
         "from auxgrad.problems.reviews import AclImdb\n"
         "from auxgrad.problems.reviews.corpus import load\n"
         f"source = AclImdb(path={str(corpus)!r}, cache_dir={str(tmp_path)!r} + '/gr\\xf6\\xdfe')\n"
-        "from auxgrad.config.entry import plain_ending\n"
-        "with plain_ending():\n"
+        "from auxgrad.config.entry import exit_cleanly\n"
+        "with exit_cleanly():\n"
         "    print(load(source).fingerprint)\n"
     )
     done = in_ascii("-c", code, cwd=tmp_path)
@@ -61,8 +61,8 @@ def test_processes_of_a_command(tmp_path):
     """As the workers of a sweep are, whose output goes into files."""
     code = (
         "import subprocess, sys\n"
-        "from auxgrad.config.entry import plain_ending\n"
-        "with plain_ending():\n"
+        "from auxgrad.config.entry import exit_cleanly\n"
+        "with exit_cleanly():\n"
         "    print('8 \\xd7 8', flush=True)\n"
         "    subprocess.run([sys.executable, '-c', 'print(\"0 \\\\xb1 1\")'], check=True)\n"
     )

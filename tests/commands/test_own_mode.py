@@ -142,5 +142,5 @@ def test_what_would_be_ignored_is_refused(study):
     assert done.stderr.startswith("auxgrad: mode_rule=rules.halfway: is set by the file of the mode")
     (study / "conf/mode/Projection.yaml").write_text(YAML)
     done = auxgrad_train("mode=Projection", cwd=study)
-    assert done.stderr.startswith("auxgrad: conf/mode/Projection.yaml: would be passed over")
+    assert done.stderr.startswith("auxgrad: conf/mode/Projection.yaml: would be ignored")
     assert not (study / "mlflow.db").exists()

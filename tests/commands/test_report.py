@@ -153,7 +153,7 @@ def test_curves_are_read_as_mlflow_has_them(swept, monkeypatch):
             points = store.client.get_metric_history(run_id, metric)
             if points:
                 expected[run_id] = {point.step: point.value for point in points}
-        monkeypatch.setattr(database, "MOST_VARIABLES", 5)
+        monkeypatch.setattr(database, "MAX_VARIABLES", 5)
         assert store.histories(run_ids, metric) == expected
 
 
@@ -496,7 +496,9 @@ def test_another_experiment(in_tmp):
     make_run(open_store(TrackingConfig(experiment="other")), 0.3, "mode=SingleTask")
     folder = make(Request.of(["tracking.experiment=other"]))
     assert folder == Path("reports/other")
-    with pytest.raises(AuxgradError, match=r"tracking\.experiment=auxgrad: is not in .* there are Def"):
+    with pytest.raises(
+        AuxgradError, match=r"tracking\.experiment=auxgrad: is not in .* its experiments are Def"
+    ):
         make(Request.of([]))
 
 

@@ -21,7 +21,7 @@ from auxgrad.record.store import Store
 SECRET = "s3cr3t"
 URI = f"postgresql://me:{SECRET}@127.0.0.1:9/x"
 SHOWN = "postgresql://me:***@127.0.0.1:9/x"
-REFUSED = f"{SHOWN}: has a password, which would be on record"
+REFUSED = f"{SHOWN}: has a password, which would be recorded"
 
 
 def call(command: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

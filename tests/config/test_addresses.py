@@ -1,4 +1,4 @@
-"""Addresses of stores: what none can have is refused in one line."""
+"""Addresses of stores: an invalid one is refused in one line."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ ALONE = "must be sqlite:///FILE, a file that processes share"
         ("sqlite:///runs.db?timeout=5", "must be sqlite:///FILE, without options after a question mark"),
         ("file:///mlruns", "must begin with one of sqlite:, postgresql:, "),
         ("", "must begin with one of sqlite:, "),
-        ("http://[1", "is no address; in a password write "),
+        ("http://[1", "is not a valid address; in a password write "),
     ],
 )
-def test_what_is_no_store(uri, rest):
+def test_invalid_addresses(uri, rest):
     with pytest.raises(ConfigError) as caught:
         check_address("tracking.uri", uri)
     assert str(caught.value).startswith(f"tracking.uri={uri}: {rest}")
@@ -58,7 +58,7 @@ def test_a_folder_with_a_question_mark(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "SQLite"])
-def test_one_file_whatever_the_driver(scheme, in_tmp):
+def test_the_driver_does_not_change_the_file(scheme, in_tmp):
     assert sqlite_file(f"{scheme}:///runs.db") == in_tmp / "runs.db"
     assert sqlite_file(f"{scheme}:////srv/a b/ü.db").as_posix() == "/srv/a b/ü.db"
     assert store_address(f"{scheme}:///runs.db") == ("tracking.uri", f"sqlite:///{in_tmp}/runs.db")
@@ -92,8 +92,8 @@ def test_a_password_is_refused_and_not_repeated(uri, shown):
         check_password("tracking.uri", uri)
     line = str(caught.value)
     assert line.startswith("tracking.uri=")
-    assert f"{shown}: has a password, which would be on record" in line
-    assert line.endswith("belongs in MLFLOW_TRACKING_URI in the environment")
+    assert f"{shown}: has a password, which would be recorded" in line
+    assert line.endswith("set MLFLOW_TRACKING_URI in the environment instead")
     assert "s3c" not in line
     assert "r3t" not in line
 
@@ -119,18 +119,19 @@ def test_addresses_without_a_password(uri):
     "uri", ["postgresql://me:s3c/r3t@h/x", "postgresql://me:s3c@r3t@h/x", "postgresql://me:s3c r3t@h/x"]
 )
 def test_a_password_that_is_not_quoted(uri, monkeypatch):
-    """It may be in the environment, but no two programs would read it in the same way."""
+    """An environment variable may have a password, but only percent-encoded is it unambiguous."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(ConfigError) as caught:
         store_address(None)
     assert str(caught.value) == (
-        "MLFLOW_TRACKING_URI: is no address; in a password write %20, %2F, %3A, %40 for space, /, :, @"
+        "MLFLOW_TRACKING_URI: is not a valid address; "
+        "in a password write %20, %2F, %3A, %40 for space, /, :, @"
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:s3c%2Fr3t@h/x")
     assert store_address(None) == ("MLFLOW_TRACKING_URI", "postgresql://me:s3c%2Fr3t@h/x")
 
 
-def test_what_others_say_of_an_address():
+def test_passwords_are_removed_from_messages_of_other_programs():
     uri = "postgresql://me:s3c%2Fr3t@h/x?sslpassword=t0ken"
     said = f"cannot use {uri}: neither s3c/r3t nor s3c%2Fr3t nor t0ken is right"
     assert hide_password(said, uri) == (

@@ -1,4 +1,4 @@
-"""Composing and checking: what a person types, and what is answered."""
+"""Composing and checking configs: overrides, and the messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_defaults_are_the_best_published_setting():
 @pytest.mark.parametrize(
     ("override", "key", "value"),
     [
-        ("lam=100", "lam", 100.0),  # from a file
-        ("lam=42.5", "lam", 42.5),  # from none
+        ("lam=100", "lam", 100.0),  # There is a file for this value.
+        ("lam=42.5", "lam", 42.5),  # There is no file for this one.
         ("lam=1e-3", "lam", 0.001),
         ("lam=0", "lam", 0.0),
         ("lam='30'", "lam", 30.0),
@@ -152,7 +152,7 @@ def test_what_a_mode_does_not_use_is_neutral():
     assert (single.lam, single.alpha, single.overall) == (0.0, 1.0, False)
     multi = compose(["mode=Multitask", "lam=30", "alpha=0.5", "overall=true"])
     assert (multi.lam, multi.alpha, multi.overall) == (30.0, 1.0, False)
-    with pytest.raises(ConfigError, match="lam=-1: must be"):  # Checked all the same.
+    with pytest.raises(ConfigError, match="lam=-1: must be"):  # Unused knobs are checked too.
         compose(["mode=SingleTask", "lam=-1"])
 
 

@@ -1,4 +1,4 @@
-"""What determines a result: keys, names and parameters, made from data and never parsed back."""
+"""The identity of a run: its keys, names and parameters."""
 
 from __future__ import annotations
 

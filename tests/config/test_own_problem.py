@@ -1,4 +1,4 @@
-"""A problem and data of the user's own: options, their errors, and what they are known by."""
+"""Problems and data of the user: options, error messages and identity."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Pinned(Numbers):
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """A folder with problems of the user's, whose modules are forgotten afterwards."""
+    """Create a folder with problems of the user; remove their modules from sys.modules afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     for group in ("problem", "data"):
@@ -168,7 +168,7 @@ def test_what_determines_a_result_is_the_identity(study):
     assert identity("problem=numbers", "problem.cache=elsewhere").key == base.key
     assert identity("problem=numbers", fingerprint="g").key != base.key
     assert identity("problem=with_data").key != base.key
-    # A name is only a name: the same class with the same options is the same problem.
+    # The name does not matter: the same class with the same options is the same problem.
     (study / "conf/problem/other.yaml").write_text("_target_: numbers_of_mine.Numbers\n")
     other = identity("problem=other")
     assert (other.key, other.study_key) == (base.key, base.study_key)
@@ -181,7 +181,7 @@ def test_names_tell_problem_data_options_and_source(study):
     assert name.startswith(
         "Projection lam=100 alpha=0.01 problem=with_data data.rows=99 problem.width=8 "
     )
-    # Other data under the same name is another group in the MLflow UI.
+    # Other data of the same name must be another group in the MLflow UI.
     assert (
         name.rpartition("source=")[2]
         != (
@@ -197,7 +197,7 @@ def test_an_edited_problem_is_another_one_unless_it_is_pinned(study):
     assert before["pinned"].problem["version"] == "version 3"
     file = study / "numbers_of_mine.py"
     file.write_text(MODULE.replace("NotImplementedError", "RuntimeError"))
-    # What has been imported is what runs, whatever the file says now.
+    # The imported code is what runs, even if the file was edited since.
     assert identity("problem=numbers") == before["numbers"]
     importlib.reload(sys.modules["numbers_of_mine"])
     after = {name: identity(f"problem={name}") for name in ("numbers", "pinned")}
@@ -239,12 +239,12 @@ def test_the_version_holds_all_modules_beside_the_users(study):
 
 
 def test_a_sweep_over_problems_and_their_options(study):
-    from auxgrad.config.composing import typed
+    from auxgrad.config.composing import typed_config
 
     values = composed("problem=numbers").to_dict()
     wrong = {**values, "problem": {**values["problem"], "width": -1}, "lam": -1.0}
     with pytest.raises(ConfigError) as caught:
-        typed(wrong, {"problem": "numbers", "data": None})
+        typed_config(wrong, {"problem": "numbers", "data": None})
     assert str(caught.value).splitlines() == [
         "problem.width=-1: must be greater than 0",
         "lam=-1: must be a finite number >= 0",

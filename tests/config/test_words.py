@@ -1,4 +1,4 @@
-"""Words of the command line, whatever is in them: accepted, or refused in one line."""
+"""Arbitrary arguments of the command line are accepted, or refused in one line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxgrad.config import compose
-from auxgrad.config.composing import split_words
-from auxgrad.config.entry import one_line, prepare
+from auxgrad.config.composing import split_arguments
+from auxgrad.config.entry import error_message, prepare
 from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.messages import check_values
 from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
@@ -46,12 +46,12 @@ words = st.lists(st.one_of(pairs, pairs, pairs, anything, flags), min_size=1, ma
 
 
 def refused_in_one_line(call, *others) -> bool:
-    """Whether a call raises an error that is explained, and then in one line."""
+    """Return whether a call succeeds, or raises an error whose message is one line."""
     try:
         with contextlib.redirect_stderr(io.StringIO()) as said:
             call()
     except (*EXPLAINED, *others) as error:
-        line = one_line(error)
+        line = error_message(error)
         return len(line.splitlines()) == 1 and not said.getvalue()
     return True
 
@@ -75,14 +75,14 @@ def test_any_words_can_be_composed_or_are_refused(given_words):
 
 @settings(max_examples=200, deadline=None)
 @given(words)
-def test_words_that_are_quoted_stay_so(given_words):
+def test_quoting_twice_changes_nothing(given_words):
     with contextlib.suppress(ConfigError):
         quoted = quote_values(given_words)
         assert quote_values(quoted) == quoted
 
 
 @given(anything)
-def test_a_quoted_text_is_the_text(text):
+def test_a_quoted_text_is_parsed_back(text):
     assert OverridesParser.create().parse_override(f"x={quote(text)}").value() == text
 
 
@@ -90,12 +90,12 @@ def test_a_quoted_text_is_the_text(text):
     "path", ["~/größe", "/tmp/größe Ä (1)/映画", "a=b", "a;b&c|d!", "C:\\größe\\", "#1", "a\u00a0b"]
 )
 def test_a_path_needs_no_quotes(path):
-    """The shell takes away those that it needs."""
+    """The shell removes the quotes that the shell needs."""
     override = parse_overrides([f"data.cache_dir={path}"])["data.cache_dir"]
     assert override.value() == path
-    # As reports and the UI read words.
+    # The commands report and ui parse their arguments in this way.
     assert parse_values([f"data.cache_dir={path}"]) == {"data.cache_dir": [path]}
-    assert split_words([f"tracking.experiment={path}"])[0].experiment == path
+    assert split_arguments([f"tracking.experiment={path}"])[0].experiment == path
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_path_needs_no_quotes(path):
     ],
     ids=lambda value: value[:30],
 )
-def test_what_is_said(word, line):
+def test_messages(word, line):
     with pytest.raises(ConfigError) as caught:
         prepare([word])
     assert str(caught.value).startswith(line)
@@ -139,12 +139,12 @@ def test_what_is_said(word, line):
         ("+lam@x=shuffle(1)", "+lam@x=shuffle(1): cannot be composed ("),
     ],
 )
-def test_what_is_said_when_words_are_composed(word, line):
+def test_messages_of_composing(word, line):
     with pytest.raises(ConfigError) as caught:
         compose([word])
     assert str(caught.value).startswith(line)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_problem_that_there_is_not_is_left_to_hydra():
+def test_an_unknown_problem_is_left_to_hydra():
     assert prepare(["problem=nothing", "data.path=a"])[-2:] == ["problem=nothing", "++data.path=a"]

@@ -22,10 +22,11 @@ from auxgrad.execution.checkpoint import FILE, FOLDER, Checkpoint, CheckpointErr
 from auxgrad.execution.session import Session
 from auxgrad.problems import Data, Problem, Training
 from auxgrad.process import interruption
+from auxgrad.record.claims import AlreadyFinished
 from auxgrad.record.opening import open_store
-from auxgrad.record.store import AlreadyFinished, Store
+from auxgrad.record.store import Store
 from auxgrad.record.stored import StoredRun
-from auxgrad.record.writing import RunWriter, StoreAway
+from auxgrad.record.writing import RunWriter, StoreUnavailable
 
 TIMES = ("seconds", "examples_per_second")
 
@@ -249,11 +250,11 @@ def test_a_store_that_goes_away_while_a_run_is_resumed(in_tmp, monkeypatch, sign
     interruption._State.received = None
 
     def fail(self, *_):
-        raise StoreAway(f"run {self.run_id}: the store is away")
+        raise StoreUnavailable(f"run {self.run_id}: the store is away")
 
     with monkeypatch.context() as patch:
         patch.setattr(RunWriter, "text", fail)
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             go(in_tmp / "second", "b", "mode=SingleTask")
     result = go(in_tmp / "third", "b", "mode=SingleTask")
     assert [run.info.run_id for run in client_of("b").search_runs(["1"])] == [result.run_id]

@@ -17,7 +17,7 @@ class Record:
     def metric(self, name, value, step):
         self.curves.setdefault(name, []).append((step, value))
 
-    def flush_now_and_then(self):
+    def flush_if_due(self):
         self.flushed += 1
 
 

@@ -25,7 +25,7 @@ from auxgrad.process.liveness import process_tags
 from auxgrad.record import writing
 from auxgrad.record.opening import open_store
 from auxgrad.record.stored import RUN_KEY
-from auxgrad.record.writing import StoreAway
+from auxgrad.record.writing import StoreUnavailable
 
 TINY = ("problem=toy", "mode=SingleTask", "problem.epochs=3")
 
@@ -245,5 +245,5 @@ def test_an_error_that_waiting_does_not_mend(tracking):
     writer.metric("a" * 1000, 1.0, 1)
     with pytest.raises(Exception, match="exceeds") as caught:
         writer.flush()
-    assert not isinstance(caught.value, StoreAway)
+    assert not isinstance(caught.value, StoreUnavailable)
     writer.end("FAILED")

@@ -1,4 +1,4 @@
-"""Sweeps that are killed at random moments end as if nothing had happened: pytest -m faults -n 0 -s.
+"""Sweeps that are killed at random moments end with the same results: pytest -m faults -n 0 -s.
 
 AUXGRAD_FAULTS sets the number of faults, 100 if it is not set.
 """
@@ -29,9 +29,9 @@ FAULTS = int(os.environ.get("AUXGRAD_FAULTS", "100"))
 SWEEP = [sys.executable, "-m", "auxgrad.train", "--multirun", "problem=toy", "hydra.launcher.workers=2"]
 SWEEP += ["mode=SingleTask,Multitask,Projection", "lam=0.3,1", "seed=range(8)", "problem.epochs=40"]
 SWEEP += ["retries=100"]
-LONGEST_MOMENT = 16.0  # Seconds after the start: imports, planning, runs, summaries.
+LONGEST_MOMENT = 16.0  # Seconds after the start. They cover imports, planning, runs and summaries.
 ENDS_WITHIN = 40.0
-# Runs of a second, with a checkpoint after every epoch.
+# A sitecustomize.py that makes runs of a second write a checkpoint after every epoch.
 EVERY_EPOCH = """\
 import sys
 class Often:
@@ -46,7 +46,7 @@ sys.meta_path.insert(0, Often())
 
 @dataclass
 class Outcomes:
-    """What was done, and how it ended."""
+    """The number of faults of each kind and of sweeps, and the longest time to end after a signal."""
 
     faults: Counter = field(default_factory=Counter)
     resumed: int = 0
@@ -68,7 +68,7 @@ def start(folder):
 
 
 def table(folder):
-    """Test loss and curve of every run, by its key."""
+    """Return test loss and curves of each finished run by key, and the number of runs by status."""
     store = open_store(TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db"))
     runs = store.runs("FINISHED")
     run_ids = [run.run_id for run in runs]
@@ -94,7 +94,7 @@ def strays(folder):
 
 
 def disturb(process, kind, outcomes):
-    """One fault; the exit status and the output if it ended the sweep."""
+    """Cause one fault; return the output if it ended the sweep, else None."""
     members = psutil.Process(process.pid).children(recursive=True)
     if kind == "kill a worker":
         workers = [each for each in members if "spawn_main" in " ".join(each.cmdline())]
@@ -187,7 +187,7 @@ def test_sixteen_processes_start_in_an_empty_folder(tmp_path, attempt):
 
 
 def test_a_thousand_runs_leave_memory_and_files_as_they_are(tmp_path):
-    """Of the sweep and its workers, sampled after the first hundred runs."""
+    """Memory and open files of the sweep and its worker are compared after the first hundred runs."""
     command = [*SWEEP[:5], "hydra.launcher.workers=1", "mode=SingleTask,Multitask", "lam=0.3,1"]
     command += ["seed=range(350)", "problem.epochs=2"]
     log = (tmp_path / "log").open("w")

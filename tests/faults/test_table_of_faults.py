@@ -1,4 +1,4 @@
-"""docs/reliability.md names a test for every fault, and the test is there."""
+"""docs/reliability.md names a test for every fault, and the test exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals: a command ends at any moment of its life, once what is under way is in order."""
+"""Signals terminate a command at any moment, after it has cleaned up."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SWEEP = [sys.executable, "-m", "auxgrad.train", "--multirun", "problem=toy", "se
 
 
 def has_handler(process):
-    """Whether it has come to its first line."""
+    """Return whether the process has installed its signal handlers."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     [caught] = [line.split()[1] for line in lines if line.startswith("SigCgt:")]
     return bool(int(caught, 16) & TERM)
 
 
 def test_a_signal_ends_a_command_at_any_moment(tmp_path):
-    """While modules are imported, the config is composed, the store made, workers started."""
+    """The moments cover imports, composing the config, creating the store and starting workers."""
     moments = [0.0, 0.7, 1.5, 3.0, 6.0]
     sent = {}
-    for place, moment in enumerate(moments):
-        folder = tmp_path / str(place)
+    for index, moment in enumerate(moments):
+        folder = tmp_path / str(index)
         folder.mkdir()
         process = subprocess.Popen(
             [*SWEEP, "hydra.launcher.workers=1"],
@@ -43,7 +43,7 @@ def test_a_signal_ends_a_command_at_any_moment(tmp_path):
         while not has_handler(process):
             time.sleep(0.005)
         time.sleep(moment)
-        number = (signal.SIGTERM, signal.SIGINT)[place % 2]
+        number = (signal.SIGTERM, signal.SIGINT)[index % 2]
         os.killpg(process.pid, number)
         sent[process] = 128 + number
     for process, status in sent.items():
@@ -62,9 +62,9 @@ def fresh():
     interruption._State.received = None
 
 
-def test_what_swallows_the_exception_does_not_swallow_the_signal(fresh):
+def test_a_swallowed_exception_is_raised_again(fresh):
     def swallow():
-        with interruption.in_order(), contextlib.suppress(BaseException):
+        with interruption.as_exceptions(), contextlib.suppress(BaseException):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
 
@@ -72,11 +72,11 @@ def test_what_swallows_the_exception_does_not_swallow_the_signal(fresh):
         swallow()
 
 
-def test_postponed_it_waits_but_a_second_ctrl_c_does_not(fresh):
+def test_a_postponed_signal_waits_but_a_second_ctrl_c_does_not(fresh):
     reached = []
 
     def insist():
-        with interruption.in_order(), interruption.postponed():
+        with interruption.as_exceptions(), interruption.postponed():
             for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
                 os.kill(os.getpid(), number)
                 reached.append(interruption.is_requested())
@@ -86,7 +86,7 @@ def test_postponed_it_waits_but_a_second_ctrl_c_does_not(fresh):
     assert reached == [True, True]
 
 
-def test_what_a_process_says_before_it_is_aborted_is_shown():
+def test_output_before_an_abort_is_shown():
     code = (
         "import os\n"
         "from auxgrad.process.quiet import quiet_stderr\n"
@@ -99,7 +99,7 @@ def test_what_a_process_says_before_it_is_aborted_is_shown():
     assert done.stderr == "CUDA is not what it seems\n"
 
 
-def test_what_passes_comes_in_order():
+def test_the_order_of_output_is_kept():
     code = (
         "import sys\n"
         "from auxgrad.process.quiet import quiet_stderr\n"

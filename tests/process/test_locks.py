@@ -1,4 +1,4 @@
-"""Locks: of the dead they are free at once, of those that hang they are waited for, but not for ever."""
+"""The lock of a dead process is free at once. Waiting for that of a process that hangs has a limit."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def holder(tmp_path):
 
 
 def test_a_lock_that_is_not_given_free(tmp_path, holder, monkeypatch, capsys):
-    monkeypatch.setattr(locks, "TELL_SECONDS", 0.1)
-    monkeypatch.setattr(locks, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(locks, "NOTICE_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "TIMEOUT_SECONDS", 0.5)
     began = time.monotonic()
     with (
         pytest.raises(LockHeld, match=r"has held .*lock for 0 s; end it if it hangs"),

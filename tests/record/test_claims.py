@@ -1,4 +1,4 @@
-"""Of many processes that want to make the same run, without a lock, exactly one makes it."""
+"""Without a lock, exactly one of several processes that start the same run executes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auxgrad.record.stored import StoredRun
 
 @pytest.mark.parametrize("seed", range(40))
 def test_exactly_one_keeps_its_run(monkeypatch, seed):
-    """Every call to the store takes a while, so that the calls of all interleave."""
+    """Every call to the store takes some time, so that the calls of the threads interleave."""
     monkeypatch.setattr(claims, "POLL_SECONDS", 0.001)
     chance, lock = random.Random(seed), threading.Lock()
     there: dict[str, StoredRun] = {}

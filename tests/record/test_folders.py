@@ -1,4 +1,4 @@
-"""Folders that are claimed by one run each."""
+"""Output folders, of which each run gets its own, and network file systems."""
 
 from __future__ import annotations
 
@@ -53,10 +53,11 @@ def test_the_file_system_of_the_longest_mount_point(file, kind):
     assert network_file_system(Path(file), MOUNTS) == kind
 
 
-def test_a_link_is_where_it_leads_to(tmp_path):
+def test_symbolic_links_are_followed(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "here").symlink_to(tmp_path / "there")
     mounts = f"/dev/sda1 / ext4 rw 0 0\nserver:/there {tmp_path}/there nfs4 rw 0 0\n"
     assert network_file_system(tmp_path / "here/mlflow.db", mounts) == "nfs4"
     assert network_file_system(tmp_path / "mlflow.db", mounts) is None
-    assert network_file_system(tmp_path / "mlflow.db") in (None, "nfs", "nfs4")  # The machine's own.
+    # The mounts of this machine.
+    assert network_file_system(tmp_path / "mlflow.db") in (None, "nfs", "nfs4")

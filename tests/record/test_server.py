@@ -1,6 +1,6 @@
-"""The README's tracking server, on PostgreSQL as `.ci/postgres` starts it: pytest -m slurm.
+"""The tracking server of the README, on the PostgreSQL that `.ci/postgres` starts: pytest -m slurm.
 
-The marker stands for every test that needs a server which a script in .ci has started.
+The marker includes all tests that need a server which a script in .ci starts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slurm
 
 
 def commands():
-    """The lines of the first console block under the heading."""
+    """Return the lines of the first console block under the heading."""
     section = (REPOSITORY / "README.md").read_text().partition("\n### A tracking server\n")[2]
     block = re.search(r"```console\n(.*?)```", section, re.S)[1]
     return [line.removeprefix("$ ") for line in block.splitlines()]
@@ -38,7 +38,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def uri(home):
-    """The address of a server that was started with the README's commands, but port and database."""
+    """Start a server with the README's commands, except port and database, and yield its address."""
     *lines, sweep = commands()
     assert sweep.startswith("python -m auxgrad.train --multirun ")
     with socket.socket() as probe:
@@ -65,7 +65,7 @@ def uri(home):
 
 
 def status(url, **headers):
-    """What the server answers to a search for experiments, as its own page asks."""
+    """Return the HTTP status of a search for experiments, sent as the server's own page sends it."""
     headers["Content-Type"] = "application/json"
     request = urllib.request.Request(
         f"{url}/ajax-api/2.0/mlflow/experiments/search", b'{"max_results": 1}', headers
@@ -90,14 +90,14 @@ def test_a_sweep_on_the_tracking_server_of_the_readme(uri, home, tmp_path, small
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("auxgrad").experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 4
-    # Artifacts went through the server into its folder, and come back the same way.
+    # The server has stored the artifacts in its folder, and returns them.
     assert runs[0].info.artifact_uri.startswith("mlflow-artifacts:/")
     config = Path(client.download_artifacts(runs[0].info.run_id, "config.yaml", str(home)))
     assert "lam: 1" in config.read_text()
     assert len(list(home.glob("mlartifacts/**/config.yaml"))) == 4
     assert not list(tmp_path.glob("ml*"))
 
-    # Asked under its own name, through a tunnel, and from its own page; no other name, no other page.
+    # The server accepts its own host name, localhost (for a tunnel) and its own page, and nothing else.
     host = uri.removeprefix("http://")
     assert status(uri) == status(uri, Host=host.replace(socket.gethostname(), "localhost")) == 200
     assert status(uri, Origin=uri) == 200

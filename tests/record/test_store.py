@@ -1,4 +1,4 @@
-"""The store: which one, created by many at once, what is written and read, and what cannot be used."""
+"""The store: its address, simultaneous creation, writing and reading runs, and unusable stores."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from auxgrad.config.addresses import store_address
 from auxgrad.config.identity import Names
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import AuxgradError, RunsElsewhere, TrackingError
-from auxgrad.process.liveness import process_of, process_tags
+from auxgrad.process.liveness import process_tags, stable_tags
 from auxgrad.record import store as module
 from auxgrad.record import view, writing
+from auxgrad.record.claims import AlreadyFinished
 from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.remote import Server, stored
-from auxgrad.record.store import REPORTS, SETTINGS, AlreadyFinished
+from auxgrad.record.store import REPORTS, SETTINGS
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY
 from auxgrad.record.writing import Dataset
 
@@ -72,7 +73,7 @@ def test_artifacts_lie_beside_the_database(store, in_tmp):
     assert experiment.artifact_location == (in_tmp / "mlartifacts").as_uri()
 
 
-def test_eight_processes_meet_a_store_that_is_not_there(tmp_path):
+def test_eight_processes_create_one_store(tmp_path):
     code = (
         "from auxgrad.config.identity import Identity, Names\n"
         "from auxgrad.config.schema import TrackingConfig\n"
@@ -95,16 +96,16 @@ def test_eight_processes_meet_a_store_that_is_not_there(tmp_path):
         assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 50
 
 
-def test_what_a_run_brings_along(store):
+def test_a_new_run_has_parameters_tags_and_data(store):
     run = store.start_run(IT, {"device": "CPU"}, DATA)
     [found] = store.runs()
     assert found == stored(store.client.get_run(run.run_id))
     assert found.status == "RUNNING"
     assert found.params == IT.params
     assert found.identity == IT
-    assert found.identity is found.identity  # Read once only.
+    assert found.identity is found.identity  # It is parsed only once.
     assert not found.is_outdated
-    assert found.where.startswith(f"process {os.getpid()} on ")
+    assert found.process_name.startswith(f"process {os.getpid()} on ")
     assert json.loads(found.tags[IDENTITY])["problem"]["options"] == {"hidden": [8, 8]}
     own = {RUN_KEY: IT.key, SETTING_KEY: IT.setting_key, "device": "CPU", "mlflow.runName": IT.name}
     assert own.items() <= found.tags.items()
@@ -113,7 +114,7 @@ def test_what_a_run_brings_along(store):
     assert (used.dataset.name, used.dataset.digest) == ("d", "0" * 32)
 
 
-def test_an_identity_that_no_tag_holds(store):
+def test_an_identity_that_is_too_long_for_a_tag(store):
     long = replace(IT, problem={**IT.problem, "options": {"hidden": [8] * 4000}})
     with pytest.raises(TrackingError, match=r"^run Projection.*12\d\d\d characters.* at most 8000$"):
         store.start_run(long, {}, DATA, once=True)
@@ -134,9 +135,9 @@ def test_an_identity_that_was_changed_by_hand(store):
 
 
 @pytest.mark.parametrize("has_lock", [True, False])
-def test_of_those_that_ask_at_the_same_moment_one_makes_the_run(store, monkeypatch, has_lock):
-    """Without a lock as on a server; a run that is withdrawn leaves nothing behind."""
-    ask = module._refuse_second
+def test_one_of_several_simultaneous_requests_gets_the_run(store, monkeypatch, has_lock):
+    """A server has no lock. A run that is withdrawn is deleted."""
+    ask = module.refuse_second
 
     def ask_and_think(runs):
         ask(runs)
@@ -146,7 +147,7 @@ def test_of_those_that_ask_at_the_same_moment_one_makes_the_run(store, monkeypat
         with contextlib.suppress(RunsElsewhere):
             return store.start_run(IT, {}, DATA, once=True)
 
-    monkeypatch.setattr(module, "_refuse_second", ask_and_think)
+    monkeypatch.setattr(module, "refuse_second", ask_and_think)
     if not has_lock:
         store.__dict__["_file_lock"] = None
     with ThreadPoolExecutor(4) as pool:
@@ -170,15 +171,15 @@ def test_a_run_is_made_once(store):
     with pytest.raises(AlreadyFinished, match=f"^finished already: run {second.run_id}$") as caught:
         start()
     assert caught.value.run == stored(store.client.get_run(second.run_id))
-    again = pickle.loads(pickle.dumps(caught.value))  # It may come out of a worker.
+    again = pickle.loads(pickle.dumps(caught.value))  # A worker may send it to the sweep.
     assert again.run == caught.value.run
     assert store.finished_keys() == {IT.key}
-    store.start_run(IT, {}, DATA).end("FINISHED")  # Without `once` nobody asks.
+    store.start_run(IT, {}, DATA).end("FINISHED")  # Without `once` a second run is allowed.
 
 
 def test_runs_of_the_first_version_do_not_count(store):
     old = store.client.create_run(store.experiment_id, tags={RUN_KEY: "k", "setting": "x"}).info.run_id
-    assert store.count_outdated() == 0  # It goes on.
+    assert store.count_outdated() == 0  # The run has not ended.
     store.client.set_terminated(old, "FINISHED")
     store.start_run(IT, {}, DATA).end("FINISHED")
     store.client.set_terminated(store.start_derived("mean", {"mode": "x"}, {}).run_id, "FINISHED")
@@ -189,7 +190,7 @@ def test_runs_of_the_first_version_do_not_count(store):
     assert store.finished_keys() == {IT.key}
 
 
-def test_the_tables_say_what_the_client_says(store):
+def test_tables_and_client_agree(store):
     statuses = ("FINISHED", "RUNNING", "FINISHED", "FAILED", "KILLED", "FINISHED")
     writers = []
     for seed, status in enumerate(statuses):
@@ -203,8 +204,8 @@ def test_the_tables_say_what_the_client_says(store):
         if status != "RUNNING":
             writer.end(status)
         writers.append(writer)
-    store.client.create_run(store.experiment_id)  # Bare.
-    # Two that began in the same millisecond, and one that began before all others.
+    store.client.create_run(store.experiment_id)  # A run without parameters, metrics and tags.
+    # Two runs that started in the same millisecond, and one that started before all others.
     with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as tables:
         for writer, start in zip(writers[:3], (5, 5, 1), strict=True):
             tables.execute("update runs set start_time = ? where run_uuid = ?", (start, writer.run_id))
@@ -215,22 +216,22 @@ def test_the_tables_say_what_the_client_says(store):
     client = Server(store.client, store.experiment_id)
     assert len(store.runs()) == 6
     for status in (None, "FINISHED", "RUNNING", "SCHEDULED"):
-        assert repr(store.runs(status)) == repr(client.runs(status))  # In which nan equals nan.
+        assert repr(store.runs(status)) == repr(client.runs(status))  # As texts, NaN equals NaN.
     for key in (IT.key, replace(IT, seed=1).key, replace(IT, seed=5).key, "none"):
         assert repr(store.runs(key=key)) == repr(client.runs(key=key))
     assert store.finished_keys() == client.finished_keys() == {IT.key, replace(IT, seed=2).key}
     assert store.count_outdated() == client.count_outdated() == 0
     ids = [run.run_id for run in store.runs()]
     for metric in ("train_loss", "nan", "inf", "minus", "none"):
-        # As text, sorted: the order of the runs is nobody's concern.
+        # Sorted, because the order of the runs is not specified.
         direct, asked = (
             sorted(map(repr, each.histories(ids, metric).items())) for each in (store, client)
         )
         assert direct == asked
 
 
-def test_runs_that_bring_a_new_data_set_at_once(store):
-    """MLflow refuses all but one of them, in one of twenty tries or so."""
+def test_runs_that_add_a_new_data_set_at_once(store):
+    """In about one of twenty attempts MLflow refuses all but one of them."""
     with ThreadPoolExecutor(8) as pool:
         for number in range(10):
             data = Dataset("d", f"{number:032d}", "{}", "{}")
@@ -246,7 +247,7 @@ def test_a_run_that_cannot_be_recorded_is_not_left_running(store):
 
 
 def test_runs_of_dead_processes_are_marked(store):
-    """But not one that has ended, or has been gone on with, since it was read as running."""
+    """A run that has ended or was resumed since it was read is not marked."""
     writers = [store.start_run(replace(IT, seed=seed), {}, DATA) for seed in range(4)]
     for writer in writers[1:]:
         store.client.set_tag(writer.run_id, "worker.pid", "4194304")
@@ -259,7 +260,7 @@ def test_runs_of_dead_processes_are_marked(store):
     assert store.mark_dead_runs() == 0
 
 
-def test_an_interrupted_run_is_gone_on_with(store):
+def test_an_interrupted_run_is_resumed(store):
     first = store.start_run(IT, {"folder": "a"}, DATA)
     for step in (1, 2, 3):
         first.metric("train_loss", step / 7, step)
@@ -275,7 +276,7 @@ def test_an_interrupted_run_is_gone_on_with(store):
     assert again.run_id == first.run_id
     with pytest.raises(RunsElsewhere):
         store.start_run(IT, {}, DATA, once=True, resumes=resumes)
-    for step in (2, 3, 4):  # What is stored already is not stored again.
+    for step in (2, 3, 4):  # Values that are stored already are not stored again.
         again.metric("train_loss", step / 7, step)
     again.flush()
     again.end("FINISHED")
@@ -290,7 +291,7 @@ def test_a_resumed_run_belongs_to_its_new_process_only(store):
     store.start_run(IT, in_slurm, DATA).end("KILLED")
     store.start_run(IT, {}, DATA, resumes=lambda run: True)
     [run] = store.runs("RUNNING")
-    assert process_of(run.tags) == process_of(process_tags())
+    assert stable_tags(run.tags) == stable_tags(process_tags())
 
 
 def test_a_resumed_run_is_at_no_moment_one_of_a_dead_process(store, monkeypatch):
@@ -310,7 +311,7 @@ def test_a_resumed_run_is_at_no_moment_one_of_a_dead_process(store, monkeypatch)
     assert [run.status for run in store.runs()] == ["RUNNING"]
 
 
-def test_a_derived_run_is_no_run_of_a_dead_process(store):
+def test_a_derived_run_is_not_marked_killed(store):
     reports = open_sibling(store, REPORTS)
     reports.start_derived("report", {"runs": "3"}, {"sort": "report"})
     assert reports.mark_dead_runs() == 0
@@ -333,7 +334,7 @@ def test_more_metrics_than_one_call_takes(store):
     }
 
 
-def test_tags_wait_with_the_metrics(store, monkeypatch):
+def test_tags_are_written_with_the_metrics(store, monkeypatch):
     writer, calls = store.start_run(IT, {}, DATA), []
     log_batch = writer.client.log_batch
     monkeypatch.setattr(
@@ -345,7 +346,7 @@ def test_tags_wait_with_the_metrics(store, monkeypatch):
     assert "late" not in store.runs()[0].tags
     writer.flush()
     assert store.runs()[0].tags["late"] == "yes"
-    assert len(calls) == 2  # One call takes no more than 1,000 of both.
+    assert len(calls) == 2  # One call accepts at most 1,000 metrics and tags together.
     assert len(store.histories([writer.run_id], "train_loss")[writer.run_id]) == 1000
     writer.metric("train_loss", 1.0, 1000)
     writer.tag("later", "yes")
@@ -356,7 +357,7 @@ def test_tags_wait_with_the_metrics(store, monkeypatch):
 
 
 def shown(store) -> list[str]:
-    """The metrics with charts, as the store has it."""
+    """Return the metrics with charts in the view that is stored."""
     state = json.loads(store.client.get_experiment(store.experiment_id).tags[view.TAG])
     return [chart["metricKey"] for chart in state["compareRunCharts"]]
 
@@ -365,19 +366,19 @@ def test_metrics_get_charts_once(store, monkeypatch):
     losses = ["train_loss", "val_loss", "test_loss"]
     assert shown(store) == losses
     asked, get = [], store.client.get_experiment
-    store.show([])
-    store.show(["accuracy"])
+    store.add_charts([])
+    store.add_charts(["accuracy"])
     with monkeypatch.context() as patch:
         patch.setattr(store.client, "get_experiment", lambda key: asked.append(key) or get(key))
-        store.show(["accuracy"])
-        assert asked == []  # It is known.
-        store.show(["accuracy", "error"])
+        store.add_charts(["accuracy"])
+        assert asked == []  # The chart is known to exist.
+        store.add_charts(["accuracy", "error"])
         assert len(asked) == 1
     expected = [*losses, "val_accuracy", "test_accuracy", "val_error", "test_error"]
     assert shown(store) == expected
     again = open_store(tracking())
-    assert shown(store) == expected  # Opening resets nothing.
-    again.show(["error", "accuracy"])
+    assert shown(store) == expected  # Opening the store keeps the charts.
+    again.add_charts(["error", "accuracy"])
     assert shown(store) == expected
     state = json.loads(store.client.get_experiment(store.experiment_id).tags[view.TAG])
     assert state["selectedColumns"][-3:] == [
@@ -387,17 +388,17 @@ def test_metrics_get_charts_once(store, monkeypatch):
     assert (kinds["val_error"], kinds["test_error"]) == ("LINE", "BAR")
     sections = {chart["metricSectionId"] for chart in state["compareRunCharts"]}
     assert sections <= {section["uuid"] for section in state["compareRunSections"]}
-    open_sibling(store, SETTINGS).show(["accuracy"])
+    open_sibling(store, SETTINGS).add_charts(["accuracy"])
     assert shown(open_sibling(store, SETTINGS))[-1] == "test_accuracy"
 
 
 def test_a_view_is_never_too_long_for_a_tag(store):
-    store.show([f"a_metric_with_a_rather_long_name_{number}" for number in range(100)])
+    store.add_charts([f"a_metric_with_a_rather_long_name_{number}" for number in range(100)])
     assert 5 < len(shown(store)) < 200
     assert shown(open_store(tracking())) == shown(store)
 
 
-def test_a_run_gives_heartbeats_whatever_it_does(store, monkeypatch):
+def test_a_run_sends_heartbeats(store, monkeypatch):
     monkeypatch.setattr(writing, "HEARTBEAT_SECONDS", 0.05)
     writer = store.start_run(IT, {}, DATA)
     store.client.set_tag(writer.run_id, "worker.heartbeat", "1000")
@@ -409,7 +410,7 @@ def test_a_run_gives_heartbeats_whatever_it_does(store, monkeypatch):
 
 
 def test_artifacts(store, tmp_path):
-    """A text goes straight to where MLflow finds it, whatever the name of the folder."""
+    """MLflow finds the artifacts, for any name of the folder."""
     (tmp_path / "a b ü").mkdir()
     named = open_store(tracking("sqlite+pysqlite:///a b ü/100 %#.db"))
     assert named.uri == f"sqlite:///{tmp_path}/a b ü/100 %#.db"
@@ -450,17 +451,17 @@ def unused_port() -> int:
         ("http://", "tracking.uri={uri}: "),
     ],
 )
-def test_a_store_that_cannot_be_used_is_named_at_once(in_tmp, uri, line):
+def test_an_unusable_store_is_reported_at_once(in_tmp, uri, line):
     uri = uri.format(port=unused_port())
     started = time.perf_counter()
     with pytest.raises(AuxgradError) as caught:
         open_store(tracking(uri))
     assert str(caught.value).startswith(line.format(uri=uri))
     assert "\n" not in str(caught.value)
-    assert time.perf_counter() - started < 60  # MLflow by itself tries for minutes.
+    assert time.perf_counter() - started < 60  # MLflow alone would retry for minutes.
 
 
-def test_a_file_that_is_no_database(in_tmp):
+def test_a_file_that_is_not_a_database(in_tmp):
     (in_tmp / "mlflow.db").write_bytes(b"something else" * 1000)
     with pytest.raises(TrackingError, match="cannot be used"):
         open_store(tracking())

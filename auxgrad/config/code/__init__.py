@@ -1,1 +1,1 @@
-"""The user's own code, and Keras' backend for it: how it is imported, its version, its errors."""
+"""Import the user's code, determine its version, and shorten its tracebacks."""

@@ -1,4 +1,4 @@
-"""Code that a YAML file names, imported."""
+"""Import the functions and classes that YAML files name."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from auxgrad.config.code.tracebacks import users_traceback
+from auxgrad.config.code.tracebacks import user_traceback
 from auxgrad.errors import ConfigError
 from auxgrad.process.quiet import quiet_stderr
 
 
 def load(key: str, target: str) -> Any:
-    """Return what a dotted name stands for, such as rules.halfway.
+    """Import the object that a dotted name refers to.
 
     Args:
-        key: the key of the config that has the name.
-        target: module and name in it. Modules are looked for in the working directory and wherever else
-            Python finds them.
+        key: the key of the config that has the name, for the message.
+        target: the dotted name, such as rules.halfway. The module is searched for in the working
+            directory and on the Python path.
+
+    Returns:
+        The object.
 
     Raises:
-        ConfigError: there is no such module or name; or the import fails, and then the message ends with
-            the traceback from the first line of the module on.
+        ConfigError: the module or the name does not exist, or the import fails. The message for a failed
+            import ends with the traceback from the first line of the user's code on.
     """
     name, _, attribute = target.rpartition(".")
     module = sys.modules.get(name) or _import(key, target, name)
@@ -49,12 +52,20 @@ def _import(key: str, target: str, name: str) -> ModuleType:
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"{key}={target}: module {name} cannot be imported ({cause})\n{users_traceback(error)}"
+            f"{key}={target}: module {name} cannot be imported ({cause})\n{user_traceback(error)}"
         ) from None
 
 
 def load_function(key: str, target: str) -> Any:
-    """Return the function that a dotted name stands for. Raises ConfigError like `load`."""
+    """Import the function that a dotted name refers to.
+
+    Args:
+        key: as for `load`.
+        target: as for `load`.
+
+    Raises:
+        ConfigError: see `load`; or the object cannot be called.
+    """
     found = load(key, target)
     if not callable(found):
         raise ConfigError(f"{key}={target}: is {type(found).__name__}; must be a function")
@@ -62,9 +73,15 @@ def load_function(key: str, target: str) -> Any:
 
 
 def load_class(key: str, target: str, base: type) -> Any:
-    """Return the class that a dotted name stands for.
+    """Import the class that a dotted name refers to.
 
-    Raises ConfigError like `load`, and if it is not derived from `base`.
+    Args:
+        key: as for `load`.
+        target: as for `load`.
+        base: the required base class.
+
+    Raises:
+        ConfigError: see `load`; or the object is not a class derived from `base`.
     """
     found = load(key, target)
     if not isinstance(found, type) or not issubclass(found, base):

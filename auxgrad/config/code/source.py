@@ -1,4 +1,4 @@
-"""The version of the user's code: what tells whether a finished run was made by the present code."""
+"""Determine the version of the user's code, so that runs of an earlier version do not count."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ PACKAGE = "auxgrad"
 INSTALLED = tuple(
     Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-# Not from the user's folder, whatever they are: the classes from which problems are derived.
+# The packages of base classes that are not the user's code.
 BASES = (PACKAGE, "pydantic", "abc", "builtins", "typing")
 
 
 def version_of(key: str, target: Any) -> str:
-    """Return what tells one version of a class or a function from another.
+    """Return the version of a class or a function of the user.
 
-    "" for code of this package; "version X" where it has an attribute `version`; else the SHA-256 of the
-    source of its module, those of its base classes, and all modules beside them that these import, as it
-    was when this process first asked.
+    The hash of a source is computed once in a process, because an edited file is not what runs.
 
     Args:
-        key: the key of the config that names it.
+        key: the key of the config that names the object, for the message.
         target: the class or the function.
 
+    Returns:
+        "" for code of this package; "version X" for an object with an attribute `version`; otherwise the
+        SHA-256 of the source of its module, the modules of its base classes, and all modules in the same
+        folders that these import.
+
     Raises:
-        ConfigError: there is no source, as in a notebook.
+        ConfigError: there is no source file, as in a notebook.
     """
     origins = target.__mro__ if isinstance(target, type) else [target]
     names = dict.fromkeys(origin.__module__ for origin in origins)
@@ -48,12 +51,13 @@ def version_of(key: str, target: Any) -> str:
 
 
 def _source_hash(key: str, module: ModuleType) -> str:
-    # Kept with the module's spec, which a reload replaces: an edited file is not what runs.
+    # The hash is stored together with the module's spec, which a reload replaces.
     spec, known = module.__dict__.get("__auxgrad_source__", (None, ""))
     if spec is None or spec is not module.__spec__:
         if not getattr(module, "__file__", None):
             raise ConfigError(
-                f"{key}={module.__name__}: has no source file; give what it names an attribute version"
+                f"{key}={module.__name__}: has no source file; "
+                "the class or function needs an attribute `version`"
             )
         digest = hashlib.sha256()
         for file in sorted(_own_files(module)):
@@ -64,11 +68,11 @@ def _source_hash(key: str, module: ModuleType) -> str:
 
 
 def _own_files(module: ModuleType) -> set[Path]:
-    """The file of a module and those of all modules beside it that it imports, directly or not."""
+    """Return the file of a module and of all modules beside it that it imports, also indirectly."""
     name, first = module.__name__, Path(module.__file__ or "")
     is_package = first.name == "__init__.py"
     root = first.parents[name.count(".") + is_package]
-    # Of an installed module those of its own package only: what else lies there has versions.
+    # For an installed module, only its own package: the other packages there have versions.
     prefix = name.partition(".")[0] if root in INSTALLED else ""
     found: set[Path] = set()
     waiting = [(first, name, is_package)]
@@ -84,11 +88,11 @@ def _own_files(module: ModuleType) -> set[Path]:
 
 
 def _imports(file: Path, name: str, is_package: bool) -> Iterator[str]:
-    """The dotted names that a file imports, wherever in it; those of its own package made absolute."""
+    """Yield the dotted names that a file imports anywhere, with relative names made absolute."""
     try:
         tree = ast.parse(file.read_bytes())
     except SyntaxError:
-        return  # It cannot have been imported, or not yet.
+        return  # The module has not been imported in this state.
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -103,7 +107,7 @@ def _imports(file: Path, name: str, is_package: bool) -> Iterator[str]:
 
 
 def _files(root: Path, name: str) -> Iterable[tuple[Path, str, bool]]:
-    """The files below a folder that the import of a dotted name reads, each with its module."""
+    """Yield the files in a folder that the import of a dotted name reads, each with its module."""
     parts = name.split(".")
     for n in range(1, len(parts) + 1):
         folder, dotted = root.joinpath(*parts[:n]), ".".join(parts[:n])

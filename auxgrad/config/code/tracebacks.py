@@ -1,4 +1,4 @@
-"""Tracebacks from the first line of the user's code on."""
+"""Shorten tracebacks to the part that concerns the user's code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ OTHERS = (
 )
 
 
-def users_traceback(error: BaseException) -> str:
-    """Return the traceback of an error without what lies above the user's code.
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback of an error from the first line of the user's code on.
 
-    The whole traceback if none of the user's code is in it.
+    Args:
+        error: an exception that was raised.
+
+    Returns:
+        The traceback; the full one if no line of it is in the user's code.
     """
     step = error.__traceback__
     while step is not None and not _is_users(step.tb_frame.f_code.co_filename):
@@ -30,6 +34,6 @@ def _is_users(file: str) -> bool:
     path = Path(file)
     is_installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
     is_other = is_installed or any(path.is_relative_to(other) for other in OTHERS)
-    # TensorFlow writes what it has translated of a function into files of its own.
+    # TensorFlow's AutoGraph writes the functions that it has translated to files.
     is_generated = file.startswith("<") or path.name.startswith("__autograph_generated_file")
     return not is_generated and not is_other
