@@ -232,11 +232,11 @@ def with_a_layer_of_its_own(x, y, y_pred):
         ([WeightDecay()], "must be a WeightDecay, an AuxiliaryLoss, or a dict of them by name"),
         ({}, "must be a WeightDecay, an AuxiliaryLoss, or a dict of them by name; mode SingleTask"),
         ({"a": odd_loss}, "auxiliary 'a' is .*: must be a WeightDecay or an AuxiliaryLoss"),
-        ({"a b": WeightDecay()}, "auxiliary 'a b': its name must be of letters, digits and _"),
+        ({"a b": WeightDecay()}, "auxiliary 'a b': its name must consist of letters, digits and _"),
         ({"digit": AuxiliaryLoss(odd_loss)}, None),
         (AuxiliaryLoss({"even": BCE}), "'even': there is no output 'even'; there are digit, odd"),
         (AuxiliaryLoss("mse"), "'auxiliary': must be a dict by output; there are digit, odd"),
-        (AuxiliaryLoss(with_a_layer_of_its_own), "depends on the variable .*kernel.* does not have"),
+        (AuxiliaryLoss(with_a_layer_of_its_own), "depends on the variable .*kernel.* not part of the network"),
     ],
 )
 def test_wrong_auxiliaries_get_one_sentence(auxiliary, line):

@@ -276,7 +276,7 @@ def test_batch_losses_are_kept_for_a_thousand_steps():
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
     model.fit(data, steps_per_epoch=LOSSES_KEPT, verbose=0)
     assert model.steps == LOSSES_KEPT + 3
-    with pytest.raises(ValueError, match=f"since=2: of {LOSSES_KEPT + 3} losses only the last"):
+    with pytest.raises(ValueError, match=f"since=2: only the last {LOSSES_KEPT} of {LOSSES_KEPT + 3}"):
         model.batch_losses(2)
     losses = model.batch_losses(3)
     assert len(losses) == LOSSES_KEPT

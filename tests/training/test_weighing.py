@@ -215,7 +215,7 @@ def test_a_mode_of_ones_own():
     for mine, wanted in zip(model.network.get_weights(), net.get_weights(), strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-6)
     with pytest.raises(
-        ValueError, match="mode 'Wrong': weigh has a parameter 'beta'; after G there may be"
+        ValueError, match="mode 'Wrong': weigh has a parameter 'beta'; after G it may take"
     ):
         auxgrad.Mode("Wrong", weigh=lambda G, beta: G)
     wrong = auxgrad.Mode("Wrong", weigh=lambda G: tf.linalg.trace(G))
