@@ -84,10 +84,11 @@ def censor(
         ValueError: The mode is unknown or weighs all gradients together; lengths or shapes differ; or a
             type is not floating point.
 
-    >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], mode="Projection")]
-    [[1.0, 0.0]]
-    >>> [c.numpy().tolist() for c in censor([[1.0, 1.0]], [[0.0, 2.0]], mode="Orthogonal")]
-    [[1.0, 0.0]]
+    Examples:
+        >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], mode="Projection")]
+        [[1.0, 0.0]]
+        >>> [c.numpy().tolist() for c in censor([[1.0, 1.0]], [[0.0, 2.0]], mode="Orthogonal")]
+        [[1.0, 0.0]]
     """
     chosen = Mode.of(mode)
     if chosen.rule is None:
@@ -146,10 +147,11 @@ def combine(
         ValueError: The mode is unknown, or takes memory or alpha; lengths, shapes or types differ; a
             type is not floating point; or a mode that draws random numbers has no seed.
 
-    >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="Projection")]
-    [[1.0, 2.0]]
-    >>> [total.numpy().round(4).tolist() for total in combine([[0.0, 2.0]], [[[1.0, -1.0]]], "MGDA")]
-    [[0.6000000238418579, 0.20000000298023224]]
+    Examples:
+        >>> [t.numpy().tolist() for t in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="Projection")]
+        [[1.0, 2.0]]
+        >>> [t.numpy().round(4).tolist() for t in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="MGDA")]
+        [[0.6000000238418579, 0.20000000298023224]]
     """
     chosen = Mode.of(mode)
     lam = float(checked_lam(lam))

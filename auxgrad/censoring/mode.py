@@ -60,17 +60,18 @@ class Mode:
         ValueError: The mode has both a rule and `weigh`, or neither; `weigh` has other parameters; or
             only one of `weigh` and `uses` has alpha.
 
-    >>> import tensorflow as tf
-    >>> from auxgrad import censor, combine
-    >>> def halfway(d, U, V):
-    ...     return tf.ones_like(d), -0.5 * tf.minimum(d, 0.0) / V
-    >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], Mode("Halfway", halfway))]
-    [[1.0, -0.5]]
-    >>> def of_equal_norm(G):
-    ...     return tf.math.divide_no_nan(tf.ones_like(G[..., 0]), tf.sqrt(tf.linalg.diag_part(G)))
-    >>> mode = Mode("OfEqualNorm", weigh=of_equal_norm)
-    >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[4.0, 0.0]]], mode)]
-    [[1.0, 1.0]]
+    Examples:
+        >>> import tensorflow as tf
+        >>> from auxgrad import censor, combine
+        >>> def halfway(d, U, V):
+        ...     return tf.ones_like(d), -0.5 * tf.minimum(d, 0.0) / V
+        >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], Mode("Halfway", halfway))]
+        [[1.0, -0.5]]
+        >>> def of_equal_norm(G):
+        ...     return tf.math.divide_no_nan(tf.ones_like(G[..., 0]), tf.sqrt(tf.linalg.diag_part(G)))
+        >>> mode = Mode("OfEqualNorm", weigh=of_equal_norm)
+        >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[4.0, 0.0]]], mode)]
+        [[1.0, 1.0]]
     """
 
     name: str

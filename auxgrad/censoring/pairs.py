@@ -33,9 +33,10 @@ def coefficients(mode: str | Mode | Rule, d: Scalar, U: Scalar, V: Scalar) -> tu
     Raises:
         ValueError: The mode is unknown, or has no rule.
 
-    >>> d, U, V = tf.constant([[-2.0, 2.0, 0.0], [2.0, 2.0, 2.0], [4.0, 4.0, 0.0]])
-    >>> [part.numpy().tolist() for part in coefficients("Projection", d, U, V)]
-    [[1.0, 1.0, 1.0], [0.5, -0.0, 0.0]]
+    Examples:
+        >>> d, U, V = tf.constant([[-2.0, 2.0, 0.0], [2.0, 2.0, 2.0], [4.0, 4.0, 0.0]])
+        >>> [part.numpy().tolist() for part in coefficients("Projection", d, U, V)]
+        [[1.0, 1.0, 1.0], [0.5, -0.0, 0.0]]
     """
     rule = Mode.of(mode).rule
     if rule is None:

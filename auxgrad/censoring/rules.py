@@ -39,9 +39,10 @@ def unweighted_cosine(d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Scalar]:
     Source: Du et al., *Adapting auxiliary losses using gradient similarity*, arXiv 1812.02224, the
     unweighted variant.
 
-    >>> a, b = unweighted_cosine(tf.constant([-1.0, 2.0]), tf.ones(2), tf.ones(2))
-    >>> a.numpy().tolist(), b.numpy().tolist()
-    ([0.0, 1.0], [0.0, 0.0])
+    Examples:
+        >>> a, b = unweighted_cosine(tf.constant([-1.0, 2.0]), tf.ones(2), tf.ones(2))
+        >>> a.numpy().tolist(), b.numpy().tolist()
+        ([0.0, 1.0], [0.0, 0.0])
     """
     return tf.cast(d > 0, d.dtype), tf.zeros_like(d)
 
@@ -52,10 +53,11 @@ def weighted_cosine(d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Scalar]:
     Source: Du et al., *Adapting auxiliary losses using gradient similarity*, arXiv 1812.02224, the
     weighted variant.
 
-    >>> four = tf.constant([4.0, 4.0])
-    >>> a, b = weighted_cosine(tf.constant([-1.0, 2.0]), four, four)
-    >>> a.numpy().tolist(), b.numpy().tolist()
-    ([0.0, 0.5], [0.0, 0.0])
+    Examples:
+        >>> four = tf.constant([4.0, 4.0])
+        >>> a, b = weighted_cosine(tf.constant([-1.0, 2.0]), four, four)
+        >>> a.numpy().tolist(), b.numpy().tolist()
+        ([0.0, 0.5], [0.0, 0.0])
     """
     # Two roots, because the product U·V leaves the range of float32 long before they do.
     return tf.maximum(d, 0.0) / (tf.sqrt(U) * tf.sqrt(V)), tf.zeros_like(d)
@@ -70,9 +72,10 @@ def projection(d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Scalar]:
     Source: V. Tran-Thien, *Censoring the auxiliary loss gradient to mitigate risks of negative
     transfer*.
 
-    >>> a, b = projection(tf.constant([-1.0, 2.0]), tf.ones(2), tf.constant([4.0, 4.0]))
-    >>> a.numpy().tolist(), b.numpy().tolist()
-    ([1.0, 1.0], [0.25, -0.0])
+    Examples:
+        >>> a, b = projection(tf.constant([-1.0, 2.0]), tf.ones(2), tf.constant([4.0, 4.0]))
+        >>> a.numpy().tolist(), b.numpy().tolist()
+        ([1.0, 1.0], [0.25, -0.0])
     """
     return tf.ones_like(d), -tf.minimum(d, 0.0) / V
 
@@ -83,8 +86,9 @@ def orthogonal(d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Scalar]:
     Source: Zhang et al., *Mitigating unwanted biases with adversarial learning*, arXiv 1801.07593. With
     overall=True and alpha < 1 this is Bloop (Grangier et al., arXiv 2402.02998).
 
-    >>> a, b = orthogonal(tf.constant([-1.0, 2.0]), tf.ones(2), tf.constant([4.0, 4.0]))
-    >>> a.numpy().tolist(), b.numpy().tolist()
-    ([1.0, 1.0], [0.25, -0.5])
+    Examples:
+        >>> a, b = orthogonal(tf.constant([-1.0, 2.0]), tf.ones(2), tf.constant([4.0, 4.0]))
+        >>> a.numpy().tolist(), b.numpy().tolist()
+        ([1.0, 1.0], [0.25, -0.5])
     """
     return tf.ones_like(d), -d / V

@@ -72,8 +72,9 @@ class WeightDecay(Auxiliary):
     Raises:
         ValueError: `weight` is out of range.
 
-    >>> WeightDecay(weight=0.01).weight
-    0.01
+    Examples:
+        >>> WeightDecay(weight=0.01).weight
+        0.01
     """
 
     coupled = False
@@ -112,13 +113,14 @@ class AuxiliaryLoss(Auxiliary):
         ValueError: `loss` is none of these, or `weight` is out of range. In training: an output or a
             target does not exist, or the loss depends on a variable that is not part of the network.
 
-    >>> AuxiliaryLoss({"odd": "binary_crossentropy"}, weight=0.3).default_name
-    'odd'
-    >>> @keras.saving.register_keras_serializable("doctest")
-    ... def copy_loss(x, y, y_pred):
-    ...     return keras.losses.mean_squared_error(x, y_pred["copy"])
-    >>> AuxiliaryLoss(copy_loss).default_name
-    'copy'
+    Examples:
+        >>> AuxiliaryLoss({"odd": "binary_crossentropy"}, weight=0.3).default_name
+        'odd'
+        >>> @keras.saving.register_keras_serializable("doctest")
+        ... def copy_loss(x, y, y_pred):
+        ...     return keras.losses.mean_squared_error(x, y_pred["copy"])
+        >>> AuxiliaryLoss(copy_loss).default_name
+        'copy'
     """
 
     coupled = True

@@ -77,9 +77,10 @@ class SparseDense(keras.layers.Dense):
     is treated exactly as by `keras.layers.Dense`. A sparse input is a `tf.SparseTensor` of shape
     (batch, features) with sorted indices. It stays sparse on the CPU and becomes dense on a GPU.
 
-    >>> inputs = tf.sparse.from_dense([[0.0, 1.0, 1.0]])
-    >>> SparseDense(1, kernel_initializer="ones")(inputs).numpy().tolist()
-    [[2.0]]
+    Examples:
+        >>> inputs = tf.sparse.from_dense([[0.0, 1.0, 1.0]])
+        >>> SparseDense(1, kernel_initializer="ones")(inputs).numpy().tolist()
+        [[2.0]]
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:

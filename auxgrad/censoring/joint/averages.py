@@ -8,8 +8,9 @@ import tensorflow as tf
 def mean(G: tf.Tensor) -> tf.Tensor:
     """Return w = 1/n for each gradient: the total is the mean of the gradients.
 
-    >>> mean(tf.eye(4)).numpy().tolist()
-    [0.25, 0.25, 0.25, 0.25]
+    Examples:
+        >>> mean(tf.eye(4)).numpy().tolist()
+        [0.25, 0.25, 0.25, 0.25]
     """
     n = G.shape[-1]
     return tf.fill(tf.shape(G)[:-1], tf.constant(1 / n, tf.float64))

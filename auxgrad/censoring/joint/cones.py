@@ -19,8 +19,9 @@ def upgrad(G: tf.Tensor) -> tf.Tensor:
 
     Source: Quinton and Rey, arXiv 2406.16232, "UPGrad".
 
-    >>> upgrad(tf.constant([[1.0, -1.0], [-1.0, 2.0]], tf.float64)).numpy().round(6).tolist()
-    [1.0, 0.75]
+    Examples:
+        >>> upgrad(tf.constant([[1.0, -1.0], [-1.0, 2.0]], tf.float64)).numpy().round(6).tolist()
+        [1.0, 0.75]
     """
     n = G.shape[-1]
     return tf.reduce_sum(_project(G, tf.eye(n, dtype=tf.float64) / n), axis=-1)
@@ -32,8 +33,9 @@ def dualproj(G: tf.Tensor) -> tf.Tensor:
     Source: Lopez-Paz and Ranzato, *Gradient episodic memory for continual learning*, arXiv 1706.08840,
     equation 11, applied to the mean.
 
-    >>> dualproj(tf.constant([[1.0, -1.0], [-1.0, 2.0]], tf.float64)).numpy().round(6).tolist()
-    [0.5, 0.5]
+    Examples:
+        >>> dualproj(tf.constant([[1.0, -1.0], [-1.0, 2.0]], tf.float64)).numpy().round(6).tolist()
+        [0.5, 0.5]
     """
     n = G.shape[-1]
     return _project(G, tf.ones((n, 1), tf.float64) / n)[..., 0]

@@ -17,8 +17,9 @@ def pcgrad(G: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     Source: Yu et al., *Gradient surgery for multi-task learning*, arXiv 2001.06782, algorithm 1. With
     two gradients there is only one order. A zero gradient conflicts with none.
 
-    >>> pcgrad(tf.constant([[1.0, -1.0], [-1.0, 2.0]]), tf.constant([0, 0])).numpy().tolist()
-    [2.0, 1.5]
+    Examples:
+        >>> pcgrad(tf.constant([[1.0, -1.0], [-1.0, 2.0]]), tf.constant([0, 0])).numpy().tolist()
+        [2.0, 1.5]
     """
     G = tf.cast(G, tf.float64)
     C = _identity(G)

@@ -20,8 +20,9 @@ def mgda(G: tf.Tensor) -> tf.Tensor:
     gradient is ignored. In TorchJD it is the shortest vector, so that the total is zero; with weight
     decay a bias that starts at zero would then stay there.
 
-    >>> mgda(tf.constant([[1.0, 0.0], [0.0, 3.0]], tf.float64)).numpy().round(6).tolist()
-    [0.75, 0.25]
+    Examples:
+        >>> mgda(tf.constant([[1.0, 0.0], [0.0, 3.0]], tf.float64)).numpy().round(6).tolist()
+        [0.75, 0.25]
     """
     C, norms = cosines(G)
     # z = w / ‖shortest‖² satisfies G·z >= 1, with equality where w > 0.

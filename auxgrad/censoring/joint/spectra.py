@@ -17,8 +17,9 @@ def imtl_g(G: tf.Tensor) -> tf.Tensor:
     gradients as in Quinton and Rey, arXiv 2406.16232. Weights may be negative. All weights are zero if
     Σ G⁺·d is zero, up to 1e-12 of the sum of the absolute values.
 
-    >>> imtl_g(tf.constant([[1.0, 0.0], [0.0, 4.0]], tf.float64)).numpy().round(6).tolist()
-    [0.666667, 0.333333]
+    Examples:
+        >>> imtl_g(tf.constant([[1.0, 0.0], [0.0, 4.0]], tf.float64)).numpy().round(6).tolist()
+        [0.666667, 0.333333]
     """
     values, vectors, is_positive = _eigen(G)
     d = tf.sqrt(tf.maximum(tf.linalg.diag_part(tf.cast(G, tf.float64)), 0))

@@ -89,7 +89,7 @@ class Accumulators:
         return total / self.steps
 
     def for_optimizer(self, directions: Directions, is_last: tf.Tensor) -> Directions:
-        """Return gradients for which the optimizer, which also averages over steps, gets `directions`."""
+        """Return the gradients to pass to the optimizer, which averages over the steps again."""
         return [
             None if each is None else tf.where(is_last, self.steps * each, tf.zeros_like(each))
             for each in directions
