@@ -271,7 +271,7 @@ def test_other_wrong_arguments():
     with pytest.raises(ValueError, match="returns one number; for sample_weight to count"):
         trained(AuxiliaryLoss(lambda x, y, y_pred: tf.reduce_mean(y_pred["odd"])), (x, y, weights))
     stream = tf.data.Dataset.from_tensors((x, y))
-    with pytest.raises(ValueError, match=r"a stream for 'copy', which is no aux.*; there are odd"):
+    with pytest.raises(ValueError, match=r"a stream for 'copy', which is not an aux.*; there are odd"):
         trained(AuxiliaryLoss(odd_loss), auxgrad.zip_streams(stream, {"copy": stream}))
 
 
