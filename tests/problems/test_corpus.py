@@ -1,4 +1,4 @@
-"""Encoding: layout, sources that agree, what is no corpus."""
+"""Encoding of reviews: layout, agreement of the sources, and refused input."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_layout_by_hand(tmp_path):
     (folder / "train" / "unsup").mkdir()
     (folder / "train" / "unsup" / "0_0.txt").write_text("b " * 100)
     reviews = load(aclimdb(folder, tmp_path / "cache", num_words=6))
-    # Training counts: c 6, b 4, then once each a, br, it's, z. Columns 4 and 5 are c and b.
+    # Counts in training: c 6, b 4; a, br, it's and z once each. So c has column 4, and b column 5.
     # Files in order of their names: train/neg 0..2, train/pos 0..2, test/neg 0..1, test/pos 0..1.
     assert [row(reviews, i) for i in range(10)] == [
         [1, 4, 5],
@@ -92,7 +92,7 @@ def test_cached_without_pickle_and_encoded_once(tmp_path, corpus, capsys):
 
 
 def mine(columns=(4, 5, 6, 9), labels=(0, 0, 1, 1), copies=5, test_size=6) -> type[Corpus]:
-    """A data set of 20 reviews, each of a column and the last one."""
+    """A data set of 20 reviews, each with one column and the last column."""
 
     class Mine(Corpus):
         def content_key(self):
@@ -252,11 +252,11 @@ def test_imdb25k_is_real(cache, capsys):
     assert 0.49 < reviews.labels.mean() < 0.51
     assert reviews.indices.max() == 9999
     assert all(1 in row(reviews, i) for i in range(100))
-    # Fixed, or figures of different versions could not be compared.
+    # The value is fixed, so that results of different versions can be compared.
     assert reviews.fingerprint.startswith("464e1ee1")
     capsys.readouterr()
     load(config)
-    assert capsys.readouterr().out == ""  # Not encoded again.
+    assert capsys.readouterr().out == ""  # The reviews are not encoded again.
 
 
 class Trap:
@@ -265,7 +265,7 @@ class Trap:
 
 
 def test_a_forged_keras_archive_is_never_unpickled(tmp_path):
-    """No network here, or a network: what lies in Keras' cache is checked before it is opened."""
+    """With and without a network, the file in Keras' cache is checked before it is opened."""
     forged = tmp_path / "keras" / "datasets" / "imdb.npz"
     forged.parent.mkdir(parents=True)
     np.savez(forged, x_train=np.array([Trap()], object))

@@ -1,4 +1,4 @@
-"""The examples of a problem: sizes, fingerprint, and what is refused."""
+"""The examples of a problem: sizes, fingerprint, and refused input."""
 
 from __future__ import annotations
 
