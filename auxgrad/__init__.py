@@ -1,9 +1,22 @@
 """Train networks with a censored auxiliary loss.
 
-`censor` and `combine` work on gradients, `AuxiliaryModel` trains any Keras network with them,
-`WeightDecay` and `AuxiliaryLoss` say where the auxiliary direction comes from.
-`python -m auxgrad.train`, or `run` in a notebook, trains and sweeps a `Problem`, with its `Data` and its
-`Training`: one that ships with the package, or your own. `runs` returns the finished runs.
+A network is trained on a primary loss. An auxiliary direction u, the gradient of an auxiliary loss or
+the weights themselves (weight decay), helps only as far as it does not harm the primary task. Before it
+is applied, u is censored against a reference direction v, the primary gradient g or its moving average:
+
+    d = ⟨u, v⟩,   U = ‖u‖²,   V = ‖v‖²          three scalars
+    (a, b) = rule(d, U, V)                      the mode
+    u becomes a·u + b·v
+
+Three ways to use the package:
+
+* In a training loop of your own: `censor` and `combine` take gradients and return gradients.
+* With Keras: `AuxiliaryModel` wraps a network; `AuxiliaryLoss` and `WeightDecay` define the auxiliary
+  directions; `zip_streams` gives an auxiliary loss its own data; `SparseDense` is a fast first layer
+  for multi-hot input.
+* For experiments: a `Problem` with its `Data` and `Training` is trained and swept by
+  `python -m auxgrad.train`, or by `run` in a notebook. `runs` returns the finished runs. A `DataSource`
+  is a choice of data for a problem, and a `Mode` is a way to combine gradients.
 """
 
 from __future__ import annotations
@@ -62,7 +75,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    # On first use, because the command line must not pay for TensorFlow to say that a value is wrong.
+    # Load a name on first use: the command line must report a wrong value without loading TensorFlow.
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'auxgrad' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Benchmarks of auxgrad beside other programs."""

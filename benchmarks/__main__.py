@@ -1,8 +1,8 @@
-"""What the figures on speed in the README come from: `python -m benchmarks`.
+"""Measure the speed of auxgrad beside other programs: `python -m benchmarks`.
 
-Prints tables, and writes figures.csv and speed.png. Everything is measured in this one run: contestants
-sit in processes of their own and take turns, whole commands follow one another. The extra `bench` brings
-PyTorch and TorchJD.
+The program prints tables, and writes figures.csv and speed.png. It measures everything in one run: each
+contestant has its own process, and they take turns; whole commands run one after another. It needs the
+extra `bench`, which installs PyTorch and TorchJD.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ GROWTH = {
 
 
 def steps(figures: Figures, rounds: int, count: int) -> Iterator[Sequence[str]]:
+    """Measure steps of all contestants in turns, and yield a row for each setting."""
     for setting, overrides in SETTINGS.items():
         with in_turns(EVERYBODY, overrides) as processes:
             times: dict[str, list[float]] = {name: [] for name in [*EVERYBODY, "fit"]}
@@ -59,7 +60,7 @@ def steps(figures: Figures, rounds: int, count: int) -> Iterator[Sequence[str]]:
                         epoch = process.call("epoch")
                     else:
                         continue
-                    if number or rounds == 1:  # The first one also makes the data sets.
+                    if number or rounds == 1:  # The first epoch also makes the data sets.
                         epochs[name].append(epoch)
         median = {name: statistics.median(values) for name, values in times.items()}
         for name, value in median.items():
@@ -67,7 +68,7 @@ def steps(figures: Figures, rounds: int, count: int) -> Iterator[Sequence[str]]:
         for name, values in epochs.items():
             if values:
                 figures.add("epoch", setting, name, statistics.median(values), "s")
-        # Parameters, gradient and two moments, with alpha < 1 the average too: read and written once.
+        # Parameters, gradient, two moments and (if alpha < 1) the average are read and written once.
         arrays = 5 if "alpha=1" not in overrides and setting not in ("SingleTask", "Multitask") else 4
         moved = arrays * 2 * 4 * (10_001 * 512 + 513 * 512 + 513)
         bandwidth = statistics.median(bandwidths)
@@ -84,13 +85,14 @@ def steps(figures: Figures, rounds: int, count: int) -> Iterator[Sequence[str]]:
 
 
 def epochs(figures: Figures) -> Iterator[Sequence[str]]:
+    """Yield a row with the measured time of an epoch for each main setting."""
     for setting in MAIN:
         seconds = [figures.get("epoch", setting, name) for name in EVERYBODY]
         yield [setting, *(f"{value:.2f}" for value in seconds), f"{seconds[1] / seconds[0]:.1f}"]
 
 
 def products(figures: Figures) -> Iterator[Sequence[str]]:
-    """The input kept sparse and made dense on the device: which is the faster one depends on it."""
+    """Measure the first layer with sparse input, and with input made dense on the device."""
     with in_turns(["auxgrad"], SETTINGS["SingleTask"]) as processes:
         for densify in (False, True):
             value = statistics.median(processes["auxgrad"].call("products", densify))
@@ -100,7 +102,7 @@ def products(figures: Figures) -> Iterator[Sequence[str]]:
 
 
 def command(arguments: Sequence[str], folder: str) -> tuple[float, str]:
-    """Seconds of a whole process, and what it printed."""
+    """Run a command; return the seconds that its process took, and its output."""
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     started = time.perf_counter()
     done = subprocess.run(
@@ -115,10 +117,11 @@ def command(arguments: Sequence[str], folder: str) -> tuple[float, str]:
 
 
 def whole_runs(figures: Figures, limit: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Measure whole runs from process start to exit, and yield a row for each main setting."""
     for setting in MAIN:
         overrides = [*SETTINGS[setting], *limit]
         with tempfile.TemporaryDirectory() as folder:
-            command(["auxgrad.train", *overrides, "problem.epochs=1"], folder)  # Into the disk's cache.
+            command(["auxgrad.train", *overrides, "problem.epochs=1"], folder)  # Fill the disk's cache.
             ours, _ = command(["auxgrad.train", *overrides], folder)
             command(["benchmarks.timeline", "parts.json", *overrides], folder)
             parts = json.loads(Path(folder, "parts.json").read_text())
@@ -143,12 +146,14 @@ def whole_runs(figures: Figures, limit: Sequence[str]) -> Iterator[Sequence[str]
 
 
 def parts_of_runs(figures: Figures) -> Iterator[Sequence[str]]:
+    """Yield a row for each part of the runs that `whole_runs` has measured."""
     names = [row[2] for row in figures.rows if row[0] == "part of a run" and row[1] == MAIN[0]]
     for name in names:
         yield [name, *(f"{figures.get('part of a run', setting, name):.2f}" for setting in MAIN)]
 
 
 def sweeps(figures: Figures, seeds: int, limit: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Measure sweeps with one and two workers, and yield a row for each."""
     from mlflow import MlflowClient
 
     grid = ["mode=SingleTask,Projection", f"seed=range({seeds})", *limit]
@@ -169,7 +174,7 @@ def sweeps(figures: Figures, seeds: int, limit: Sequence[str]) -> Iterator[Seque
                 busy = run.data.metrics["seconds"] + (tested - validated) / 1000
                 row = run.info.start_time, run.info.end_time, busy
                 by_worker.setdefault(run.data.tags["worker.pid"], []).append(row)
-        # From the end of a worker's first run to that of its last.
+        # Count the time from the end of a worker's first run to the end of its last run.
         wall = inside = 0.0
         for rows in by_worker.values():
             rows.sort()
@@ -207,10 +212,11 @@ def checkpoints(figures: Figures, is_quick: bool) -> Iterator[Sequence[str]]:
 
 
 def growth(figures: Figures, count: int, points: int) -> Iterator[Sequence[str]]:
+    """Measure steps and memory of growing problems, and yield a row for each size."""
     for dimension, values in GROWTH.items():
         for override in values[:points]:
             times, memory = {}, {}
-            for name in EVERYBODY:  # One after the other: they need much memory.
+            for name in EVERYBODY:  # One at a time, because they need much memory.
                 with in_turns([name], [override]) as processes:
                     times[name] = statistics.median(processes[name].call("steps", count))
                     memory[name] = processes[name].call("peak_memory")
@@ -223,7 +229,7 @@ def growth(figures: Figures, count: int, points: int) -> Iterator[Sequence[str]]
 
 
 class Sections:
-    """What can be measured alone: each method prints its tables."""
+    """The sections that can be measured alone; each method prints the tables of one section."""
 
     def __init__(self, figures: Figures, quick: bool) -> None:
         self.figures, self.quick = figures, quick
@@ -231,9 +237,11 @@ class Sections:
 
     @classmethod
     def names(cls) -> list[str]:
+        """Return the names of the sections."""
         return [name for name in vars(cls) if not name.startswith("_") and name != "names"]
 
     def steps(self) -> None:
+        """Print the times of steps and epochs on the reviews."""
         table(
             "Optimisation step, medians in ms: batch 512, 10,000 inputs, 512-512-1",
             ["step", *EVERYBODY, "eager / auxgrad", "auxgrad / PyTorch", "fit / bare", "memory limit"],
@@ -243,6 +251,7 @@ class Sections:
         table("One epoch with validation, s", header, epochs(self.figures))
 
     def synthetic(self) -> None:
+        """Print the times of steps on the synthetic regression."""
         table(
             "Synthetic regression: milliseconds a step in `fit`, Projection, overall=true, alpha=0.01",
             ["who", "fastest form", "ms", "auxgrad / this", "at most"],
@@ -250,6 +259,7 @@ class Sections:
         )
 
     def methods(self) -> None:
+        """Print the times of steps of each joint mode."""
         table(
             "Synthetic regression: milliseconds a step of each method, overall=true",
             ["mode", "auxgrad", "TorchJD", "ratio, at most 0.5", "fastest form of TorchJD"],
@@ -257,9 +267,11 @@ class Sections:
         )
 
     def products(self) -> None:
+        """Print the times of the first layer."""
         table("First layer, product and gradient, ms", ["input", "ms"], products(self.figures))
 
     def runs(self) -> None:
+        """Print the times of whole runs and sweeps."""
         seeds = 2 if self.quick else 6
         table(
             "Whole run, process start to exit, s",
@@ -301,6 +313,7 @@ class Sections:
         )
 
     def growth(self) -> None:
+        """Print the times and the memory of growing problems."""
         table(
             "Growth of a step (ms) and of its process (MB), Projection alpha=0.01",
             ["size", *itertools.chain(*((f"{name}, ms", "MB") for name in EVERYBODY))],
@@ -309,9 +322,10 @@ class Sections:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="see in minutes whether all of it runs")
-    parser.add_argument("--only", choices=Sections.names(), help="measure one section and no other")
+    parser.add_argument("--quick", action="store_true", help="check in minutes whether everything runs")
+    parser.add_argument("--only", choices=Sections.names(), help="measure only this section")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     missing = [

@@ -1,8 +1,8 @@
-"""How far the joint modes are from TorchJD's methods: `python -m benchmarks.agreement`.
+"""Compare the joint modes with TorchJD's methods: `python -m benchmarks.agreement`.
 
-Prints the largest difference of the totals for each mode and kind of gradients, relative to the total;
-with a file name it writes the gradients and TorchJD's weights, from which `tests/golden/torchjd.json`
-comes. The extra `bench` brings TorchJD.
+The program prints the largest relative difference of the totals for each mode and kind of gradients.
+With a file name it also writes the gradients and TorchJD's weights; `tests/golden/torchjd.json` was made
+in this way. It needs the extra `bench`, which installs TorchJD.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 DIMENSION = 8
-SEED = 7  # Of what modes draw.
-ALPHA = 0.5  # Of GradVac, TorchJD's beta.
+SEED = 7  # Seed of the random numbers of the modes.
+ALPHA = 0.5  # alpha of GradVac, which TorchJD calls beta.
 
 
 def families(n: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
-    """Kinds of n gradients, one in a row."""
+    """Yield kinds of n gradients: a name, and a matrix with one gradient in each row."""
 
     def normal() -> np.ndarray:
         return rng.normal(size=(n, DIMENSION))
@@ -45,7 +45,7 @@ def families(n: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray
 
 
 def torchjd_methods(n: int, exact: bool = True) -> dict[str, Any]:
-    """TorchJD's methods by the names of our modes, as exact as can be, or with its defaults."""
+    """Return TorchJD's methods by the names of the modes, as exact as possible or with its defaults."""
     from torchjd import aggregation
     from torchjd.linalg import QuadprogProjector
 
@@ -62,13 +62,13 @@ def torchjd_methods(n: int, exact: bool = True) -> dict[str, Any]:
         "Aligned-MTL": aggregation.AlignedMTL(),
         "Nash-MTL": aggregation.NashMTL(n_tasks=n, optim_niter=100 if exact else 20),
     }
-    # Drawing weights is not compared: its numbers are others.
+    # Do not compare random weights: TorchJD draws different numbers.
     return made if exact else {**made, "RandomWeighting": aggregation.Random()}
 
 
 @contextmanager
 def in_order(n: int) -> Iterator[None]:
-    """TorchJD visits gradients in the order in which our mode does."""
+    """Make TorchJD visit the gradients in the same order as the mode."""
     import tensorflow as tf
     import torch
 
@@ -78,9 +78,9 @@ def in_order(n: int) -> Iterator[None]:
 
     def following(count: int, *arguments: Any, **options: Any) -> Any:
         own, row = next(rows)
-        if count == n:  # PCGrad visits itself too.
+        if count == n:  # In PCGrad a gradient visits itself, too.
             return torch.tensor(row)
-        # GradVac: ranks among the others.
+        # GradVac takes the indices among the other gradients.
         return torch.tensor([other - (other > own) for other in row if other != own])
 
     torch.randperm = following
@@ -91,7 +91,7 @@ def in_order(n: int) -> Iterator[None]:
 
 
 def theirs(mode: str, J: np.ndarray) -> np.ndarray | None:
-    """TorchJD's weights; of GradVac those of a second step with the same gradients. None: it fails."""
+    """Return TorchJD's weights (GradVac: those of a second step), or None if TorchJD fails."""
     import torch
 
     method = torchjd_methods(len(J))[mode]
@@ -110,7 +110,7 @@ def theirs(mode: str, J: np.ndarray) -> np.ndarray | None:
 
 
 def ours(mode: str, J: np.ndarray) -> np.ndarray:
-    """Our weights; of GradVac those of a second step with the same gradients."""
+    """Return the weights of the mode (GradVac: those of a second step with the same gradients)."""
     import tensorflow as tf
 
     from auxgrad.censoring import MODES
@@ -126,7 +126,10 @@ def ours(mode: str, J: np.ndarray) -> np.ndarray:
 
 
 def difference(J: np.ndarray, mine: np.ndarray, other: np.ndarray) -> float:
-    """Of the totals, relative to the other one, or to 1e-6 of the gradients if that is longer."""
+    """Return the difference of the totals, relative to the other total.
+
+    If the other total is shorter than 1e-6 times the norm of all gradients, divide by that instead.
+    """
     least = 1e-6 * np.linalg.norm(J)
     return float(np.linalg.norm((mine - other) @ J) / max(np.linalg.norm(other @ J), least))
 

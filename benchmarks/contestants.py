@@ -1,8 +1,8 @@
-"""One training, three ways: auxgrad, the same eager and dense, and PyTorch by hand.
+"""Three programs for one training: auxgrad, eager and dense TensorFlow, and PyTorch by hand.
 
-Each is a class that takes a config and has a process of its own. The eager, dense version is what is
-written first: float32 multi-hot input in a tf.data.Dataset, a gradient tape, one variable after another
-censored in NumPy. The one by hand in PyTorch is what a person writes who knows PyTorch well.
+Each contestant is a class that takes a config and runs in its own process. The eager, dense version is a
+straightforward first version: float32 multi-hot input in a tf.data.Dataset, a gradient tape, and
+censoring of one variable after another in NumPy. The version by hand is what PyTorch experts write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVALUATION_BATCH = 512
 
 
 class Contestant(ABC):
-    """Real batches, a step, and an epoch with validation."""
+    """A program that takes real batches, does steps, and trains an epoch with validation."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -32,22 +32,22 @@ class Contestant(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Network and optimizer."""
+        """Make the network and the optimizer."""
 
     @abstractmethod
     def batches(self) -> Iterator[Any]:
-        """One epoch of batches, as `step` takes them."""
+        """Return one epoch of batches, as `step` takes them."""
 
     @abstractmethod
     def step(self, batch: Any) -> float:
-        """One optimisation step; its loss, so that it is over."""
+        """Take an optimisation step; return its loss, so that the step is complete."""
 
     @abstractmethod
     def loss(self, rows: np.ndarray) -> float:
-        """Mean loss over reviews."""
+        """Return the mean loss over the reviews in these rows."""
 
     def steps(self, count: int) -> list[float]:
-        """Milliseconds of that many steps, the batches ready, after two more."""
+        """Return the milliseconds of each step, with prepared batches and after two warm-up steps."""
         batches = list(itertools.islice(self.batches(), count))
         times = []
         for batch in [*batches[:2], *batches]:
@@ -57,7 +57,7 @@ class Contestant(ABC):
         return times[2:]
 
     def epoch(self) -> float:
-        """Seconds of one epoch with its validation."""
+        """Return the seconds of one epoch with validation."""
         started = time.perf_counter()
         for batch in self.batches():
             self.step(batch)
@@ -69,6 +69,7 @@ class Auxgrad(Contestant):
     """The package, as a run uses it."""
 
     def prepare(self) -> None:
+        """Make the network, the optimizer and the batches."""
         import tensorflow as tf
 
         from auxgrad.execution.trainer import Trainer
@@ -79,20 +80,24 @@ class Auxgrad(Contestant):
         self._train_step = tf.function(self.model.train_step, autograph=False)
 
     def batches(self) -> Iterator[Any]:
+        """Return one epoch of batches, as `step` takes them."""
         return iter(self.trainer.batches.take(self.trainer.steps_per_epoch))
 
     def step(self, batch: Any) -> float:
+        """Take an optimisation step and return its loss."""
         return float(self._train_step(batch)["loss"])
 
     def loss(self, rows: np.ndarray) -> float:
+        """Return the mean loss over the reviews in these rows."""
         part = self.trainer.validation if rows is self.reviews.validation else self.trainer.test
         return self.model.evaluate(part, verbose=0)
 
     def epoch(self) -> float:
+        """Return the seconds of one epoch with validation."""
         return self.fit()[0]
 
     def fit(self) -> tuple[float, float]:
-        """Seconds of an epoch of Keras' `fit` with validation, and milliseconds of one of its steps."""
+        """Return the seconds of an epoch of `fit` with validation, and the milliseconds of a step."""
         import keras
 
         steps = self.trainer.steps_per_epoch
@@ -121,7 +126,7 @@ class Auxgrad(Contestant):
         return statistics.median(epochs), statistics.median(times)
 
     def bandwidth(self) -> float:
-        """GB/s of a sum of two arrays too large for any cache, compiled by XLA like the update."""
+        """Return the GB/s of a sum of two arrays, larger than any cache and compiled by XLA."""
         import tensorflow as tf
 
         add = tf.function(lambda a, b: a + 1.5 * b, jit_compile=True, autograph=False)
@@ -134,7 +139,7 @@ class Auxgrad(Contestant):
         return 3 * 4 * 60_000 * 512 / statistics.median(times[2:]) / 1e9
 
     def products(self, densify: bool) -> list[float]:
-        """Milliseconds of the first layer's product and its gradient, sparse or made dense."""
+        """Return the milliseconds of the first layer's product and gradient, sparse or made dense."""
         import tensorflow as tf
 
         from auxgrad.training.sparse import sparse_matmul
@@ -157,9 +162,10 @@ class Auxgrad(Contestant):
 
 
 class EagerDense(Contestant):
-    """The way the experiment was written first."""
+    """A straightforward first version in eager TensorFlow with dense input."""
 
     def prepare(self) -> None:
+        """Make the network, the optimizer and the batches."""
         import keras
 
         widths = self.config.problem.hidden
@@ -176,7 +182,7 @@ class EagerDense(Contestant):
         self._parts: dict[int, Any] = {}
 
     def part(self, rows: np.ndarray) -> Any:
-        """Reviews as multi-hot vectors in a tf.data.Dataset."""
+        """Return reviews as multi-hot vectors in a tf.data.Dataset."""
         import tensorflow as tf
 
         if id(rows) not in self._parts:
@@ -186,10 +192,12 @@ class EagerDense(Contestant):
         return self._parts[id(rows)]
 
     def batches(self) -> Iterator[Any]:
+        """Return one epoch of batches, as `step` takes them."""
         rows = self.reviews.train
         return iter(self.part(rows).shuffle(len(rows)).batch(self.config.problem.batch_size))
 
     def step(self, batch: Any) -> float:
+        """Take an optimisation step and return its loss."""
         import tensorflow as tf
 
         config, (x, y) = self.config, batch
@@ -219,6 +227,7 @@ class EagerDense(Contestant):
         return float(value)
 
     def loss(self, rows: np.ndarray) -> float:
+        """Return the mean loss over the reviews in these rows."""
         losses = [
             float(self.criterion(y, self.network(x))) * len(y)
             for x, y in self.part(rows).batch(EVALUATION_BATCH)
@@ -227,9 +236,10 @@ class EagerDense(Contestant):
 
 
 class PyTorch(Contestant):
-    """EmbeddingBag(mode="sum"), fused Adam, censoring in place, nothing read back but the loss."""
+    """PyTorch with EmbeddingBag(mode="sum"), fused Adam, and censoring in place on the device."""
 
     def prepare(self) -> None:
+        """Make the network, the optimizer and the batches."""
         import torch
 
         config = self.config
@@ -253,6 +263,7 @@ class PyTorch(Contestant):
         self.matrix = self.reviews.matrix()
 
     def rows(self, rows: np.ndarray) -> tuple[Any, Any, Any]:
+        """Return columns, starts and labels of the reviews in these rows, on the device."""
         import torch
 
         part = self.matrix[rows]
@@ -262,10 +273,12 @@ class PyTorch(Contestant):
         return columns, starts, y
 
     def batches(self) -> Iterator[Any]:
+        """Return one epoch of batches, as `step` takes them."""
         for rows in shuffled(self.reviews, self.config):
             yield self.rows(rows)
 
     def step(self, batch: Any) -> float:
+        """Take an optimisation step and return its loss."""
         columns, starts, y = batch
         self.optimizer.zero_grad(set_to_none=True)
         value = self.criterion(self.rest(self.first(columns, starts) + self.bias), y)
@@ -276,7 +289,7 @@ class PyTorch(Contestant):
         return value.item()
 
     def _decay(self) -> None:
-        """Subtracts rate · (u + b · v) in place; u is the weight before Adam's step."""
+        """Subtract rate · (u + b · v) in place; u is the weight before Adam's step."""
         import torch
 
         config = self.config
@@ -302,6 +315,7 @@ class PyTorch(Contestant):
                 parameter.mul_(1 - rate).addcmul_(v, b, value=-rate)
 
     def loss(self, rows: np.ndarray) -> float:
+        """Return the mean loss over the reviews in these rows."""
         import torch
 
         with torch.no_grad():
@@ -317,6 +331,6 @@ CONTESTANTS: dict[str, Callable[[Config], Contestant]] = {
 
 
 def shuffled(reviews: EncodedReviews, config: Config) -> Iterator[np.ndarray]:
-    """Row numbers of the batches of one epoch."""
+    """Yield the row numbers of the batches of one epoch."""
     rows = np.random.default_rng(config.seed).permutation(reviews.train)
     yield from np.split(rows, range(config.problem.batch_size, len(rows), config.problem.batch_size))

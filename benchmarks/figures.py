@@ -1,4 +1,4 @@
-"""What was measured: rows of a CSV file, tables, a picture."""
+"""Collect the measured figures: a CSV file, tables and a picture."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from pathlib import Path
 
 
 class Figures:
-    """All that was measured, one row each."""
+    """All measured figures, one row each."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, str, float, str]] = []
 
     def add(self, what: str, setting: str, who: str, value: float, unit: str) -> None:
+        """Add a figure."""
         self.rows.append((what, setting, who, value, unit))
 
     def get(self, what: str, setting: str, who: str) -> float:
+        """Return the value of a figure."""
         return next(row[3] for row in self.rows if row[:3] == (what, setting, who))
 
     def write(self, file: Path) -> None:
+        """Write all figures to a CSV file."""
         with file.open("w", newline="") as out:
             table = csv.writer(out)
             table.writerow(["what", "setting", "who", "value", "unit"])
@@ -27,14 +30,14 @@ class Figures:
 
 
 def table(title: str, header: Sequence[str], rows: Iterator[Sequence[str]]) -> None:
-    """Prints a Markdown table, row by row."""
+    """Print a Markdown table, row by row."""
     print(f"\n{title}\n\n| {' | '.join(header)} |\n|{'---|' * len(header)}", flush=True)
     for row in rows:
         print(f"| {' | '.join(row)} |", flush=True)
 
 
 def draw(figures: Figures, settings: Sequence[str], file: Path) -> None:
-    """The step of each setting, three ways, and the memory limit."""
+    """Draw the time of a step of each setting for all contestants, and the memory limit."""
     import matplotlib as mpl
 
     mpl.use("Agg")

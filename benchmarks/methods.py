@@ -1,6 +1,6 @@
-"""A step of each joint mode on the synthetic regression, beside TorchJD's method on the same network.
+"""Measure a step of each joint mode beside TorchJD's method, on the network of the synthetic regression.
 
-Both train in `fit`, or in the loop that TorchJD's documentation shows; the fastest form counts.
+auxgrad trains in `fit`, and TorchJD in the loops of its documentation; the fastest form counts.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ TORCHJD = "TorchJD"
 
 
 class TorchJD(PyTorch):
-    """`torchjd.autojac` with the method's own defaults."""
+    """A training by `torchjd.autojac`, with the defaults of the method."""
 
     def prepare(self) -> None:
+        """Make the network, the optimizer and the batches."""
         import torch
 
         super().prepare()
@@ -33,13 +34,14 @@ class TorchJD(PyTorch):
         self.shared = [parameter for layer in layers for parameter in layer.parameters()]
         self.own_parameters = [list(head.parameters()) for head in self.heads]
         everything = [*self.shared, *itertools.chain(*self.own_parameters)]
-        for parameter in everything:  # Not views of one array, as those of `PyTorch` are.
+        for parameter in everything:  # In the class `PyTorch` they are views of one array.
             parameter.data = parameter.data.clone()
         self.optimizer = torch.optim.Adam(everything, 0.001, eps=1e-8, fused=True)
         self.chunk: int | None = None
         self.backward = "backward"
 
     def step(self, batch: Sequence[Any]) -> Any:
+        """Take an optimisation step and return its loss."""
         import torch
         from torchjd import autojac
 
@@ -64,6 +66,7 @@ class TorchJD(PyTorch):
         return losses[0]
 
     def fit(self, epochs: int) -> dict[str, float]:
+        """Train that many epochs in each form, and return the milliseconds of a step."""
         found = {}
         for self.backward, self.chunk in itertools.product(("backward", "mtl_backward"), (None, 1)):
             how = "one after the other" if self.chunk else "in parallel"
@@ -76,7 +79,7 @@ CONTESTANTS: dict[str, Callable[[Config], Regression]] = {AUXGRAD: Auxgrad, TORC
 
 
 def methods(figures: Figures, rounds: int, epochs: int) -> Iterator[Sequence[str]]:
-    """Every mode that TorchJD has, in turns with it."""
+    """Measure every mode that TorchJD has in turns with TorchJD, and yield a row for each."""
     for mode in torchjd_methods(2, exact=False):
         times: dict[str, dict[str, list[float]]] = {name: {} for name in CONTESTANTS}
         with in_turns(list(CONTESTANTS), [*OVERRIDES, f"mode={mode}"], __name__) as processes:

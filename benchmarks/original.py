@@ -1,4 +1,4 @@
-"""A whole run, eager and dense, on record: `python -m benchmarks.original EPOCHS [OVERRIDES]`."""
+"""Make a whole eager, dense run, recorded by MLflow: `benchmarks.original EPOCHS [OVERRIDES]`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmarks.contestants import EagerDense
 
 
 def main() -> None:
+    """Run the command line."""
     epochs, *overrides = sys.argv[1:]
     config = compose(overrides)
     mlflow.set_tracking_uri("sqlite:///original.db")

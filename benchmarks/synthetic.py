@@ -1,6 +1,6 @@
-"""The synthetic regression, whose steps are so short that what is around them counts: three ways.
+"""Three programs for the synthetic regression, whose steps are so short that overhead counts.
 
-`fit` of each returns milliseconds a step by the form in which it was run; the fastest form counts.
+`fit` of each returns the milliseconds of a step for each form of the program; the fastest form counts.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ OVERRIDES = [
     "alpha=0.01",
     "lam=1",
 ]
-BATCH, AT_ONCE = 100, 10  # Examples of each task in a step, steps of an epoch and of a call.
-BEGINNING = 5  # Epochs of a turn that do not count: compiling, caches.
+BATCH, AT_ONCE = 100, 10  # Examples of each task in a step; steps in an epoch and in a call.
+BEGINNING = 5  # First epochs of a turn, which do not count: they compile and fill caches.
 AUXGRAD, KERAS, PYTORCH = "auxgrad", "Keras fit, plain two losses", "PyTorch by hand"
-GOALS = {KERAS: 1.15, PYTORCH: 0.7}  # How much of its time auxgrad may take.
+GOALS = {KERAS: 1.15, PYTORCH: 0.7}  # Largest desired ratio of auxgrad's time to that of the other.
 
 
 class Regression(ABC):
-    """The problem, and a training without validation."""
+    """A program that trains on the problem without validation."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -45,27 +45,27 @@ class Regression(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Network, optimizer and batches."""
+        """Make the network, the optimizer and the batches."""
 
     @abstractmethod
     def fit(self, epochs: int) -> dict[str, float]:
-        """Milliseconds a step of that many epochs, in each form."""
+        """Train that many epochs in each form, and return the milliseconds of a step."""
 
     def arrays(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """Inputs, and targets, of the primary and the auxiliary task."""
+        """Return the inputs and the targets of the primary and the auxiliary task."""
         parts = {"primary": self.data.train, **self.data.auxiliary}
         xs, ys = zip(*((x, y[name]) for name, (x, y) in parts.items()), strict=True)
         return xs, ys
 
 
 def a_step(ends: Sequence[float]) -> float:
-    """Milliseconds a step, from the times at which epochs ended."""
+    """Return the milliseconds of a step, from the times at which epochs ended."""
     counted = ends[BEGINNING - 1 :]
     return 1000 * (counted[-1] - counted[0]) / (AT_ONCE * (len(counted) - 1))
 
 
 def fit(model: Any, epochs: int, *arguments: Any, **options: Any) -> float:
-    """Milliseconds a step of Keras' `fit`."""
+    """Return the milliseconds of a step of Keras' `fit`."""
     import keras
 
     ends: list[float] = []
@@ -78,6 +78,7 @@ class Auxgrad(Regression):
     """The package, as a run uses it."""
 
     def prepare(self) -> None:
+        """Make the network, the optimizer and the batches."""
         from auxgrad.execution.trainer import Trainer
 
         self.trainer = Trainer()
@@ -85,14 +86,16 @@ class Auxgrad(Regression):
         assert self.trainer.model.steps_per_execution == self.trainer.steps_per_epoch == AT_ONCE
 
     def fit(self, epochs: int) -> dict[str, float]:
+        """Train that many epochs in each form, and return the milliseconds of a step."""
         model, batches = self.trainer.model, self.trainer.batches
         return {"as in a run": fit(model, epochs, batches, steps_per_epoch=AT_ONCE)}
 
 
 class Keras(Regression):
-    """One network on two inputs and the sum of two losses: nothing is censored."""
+    """One network on two inputs and the sum of two losses, without censoring."""
 
     def prepare(self) -> None:
+        """Make the network, the optimizer and the batches."""
         import keras
 
         training = self.config.problem.build(self.data, self.config.seed)
@@ -103,14 +106,16 @@ class Keras(Regression):
         self.model.compile(training.optimizer, losses, steps_per_execution=AT_ONCE)
 
     def fit(self, epochs: int) -> dict[str, float]:
+        """Train that many epochs in each form, and return the milliseconds of a step."""
         return {"arrays": self.from_arrays(epochs), "data set": self.from_dataset(epochs)}
 
     def from_arrays(self, epochs: int) -> float:
+        """Train on arrays."""
         xs, ys = self.arrays()
         return fit(self.model, epochs, list(xs), list(ys), batch_size=BATCH)
 
     def from_dataset(self, epochs: int) -> float:
-        """Of ready batches."""
+        """Train on a data set of prepared batches."""
         import tensorflow as tf
 
         ready = [
@@ -122,17 +127,18 @@ class Keras(Regression):
 
 
 class PyTorch(Regression):
-    """All parameters in one array, as are their gradients: average and censoring take few kernels.
+    """PyTorch by hand, with all parameters in one array, so that censoring takes few kernels.
 
-    The weights are those of auxgrad but for the epsilon of Adam, which Keras adds before it corrects the
-    bias of the second moment.
+    Gradients are in one array, too. The weights are those of auxgrad, except for the epsilon of Adam,
+    which Keras adds before it corrects the bias of the second moment.
     """
 
     def prepare(self) -> None:
+        """Make the network, the optimizer and the batches."""
         import torch
 
         torch.manual_seed(self.config.seed)
-        torch.set_flush_denormal(True)  # As TensorFlow does: the moments of idle units get there.
+        torch.set_flush_denormal(True)  # As TensorFlow does; moments of idle units become denormal.
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         xs, ys = (
             [torch.from_numpy(array).to(self.device) for array in arrays] for arrays in self.arrays()
@@ -143,7 +149,7 @@ class PyTorch(Regression):
         heads = [torch.nn.Linear(UNITS, y.shape[1]) for y in ys]
         self.trunk = [layer for each in shared for layer in (each, torch.nn.ReLU(inplace=True))]
         self.heads = heads
-        # The primary head, what is shared, the auxiliary head: each task's part is in one piece.
+        # In this order the parameters of each task are contiguous: primary head, shared, auxiliary head.
         layers = [heads[0], *shared, heads[1]]
         for layer in layers:
             layer.to(self.device)
@@ -159,6 +165,7 @@ class PyTorch(Regression):
         self.optimizer = torch.optim.Adam([self.flat], 0.001, eps=1e-8, fused=True)
 
     def step(self, batch: Sequence[Any]) -> Any:
+        """Take an optimisation step and return its loss."""
         import torch
 
         config, gradient = self.config, self.flat.grad
@@ -186,10 +193,12 @@ class PyTorch(Regression):
         return losses[0]
 
     def fit(self, epochs: int) -> dict[str, float]:
+        """Train that many epochs in each form, and return the milliseconds of a step."""
         forms = {f"{os.cpu_count()} threads": os.cpu_count() or 1, "1 thread": 1}
         return {form: self.with_threads(threads, epochs) for form, threads in forms.items()}
 
     def with_threads(self, threads: int, epochs: int) -> float:
+        """Train with this number of threads, and return the milliseconds of a step."""
         import torch
 
         torch.set_num_threads(threads)
@@ -197,7 +206,7 @@ class PyTorch(Regression):
         for _ in range(epochs):
             for batch in self.batches:
                 value = self.step(batch)
-            value.item()  # It is over.
+            value.item()  # Wait for the end of the epoch.
             ends.append(time.perf_counter())
         return a_step(ends)
 
@@ -210,7 +219,7 @@ CONTESTANTS: dict[str, Callable[[Config], Regression]] = {
 
 
 def synthetic(figures: Figures, rounds: int, epochs: int) -> Iterator[Sequence[str]]:
-    """All of them in turns, and what auxgrad takes of the others' time."""
+    """Measure all programs in turns, and yield a row for each with the ratio of the times."""
     times: dict[str, dict[str, list[float]]] = {name: {} for name in CONTESTANTS}
     with in_turns(list(CONTESTANTS), OVERRIDES, __name__) as processes:
         for _ in range(rounds):

@@ -1,6 +1,7 @@
-"""A whole run of `auxgrad.train`, its time split: `python -m benchmarks.timeline FILE [OVERRIDES]`.
+"""Split the time of a run of `auxgrad.train`: `python -m benchmarks.timeline FILE [OVERRIDES]`.
 
-Writes a JSON file with the seconds of each part, the number of epochs and the peak memory in MB.
+The program writes a JSON file with the seconds of each part, the number of epochs and the peak memory in
+MB.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ seconds: dict[str, float] = defaultdict(float)
 
 
 def clock(owner: Any, name: str, part: str) -> None:
-    """Adds the time of a function to a part."""
+    """Make a function add its time to a part."""
     function = getattr(owner, name)
 
     @functools.wraps(function)
@@ -37,6 +38,7 @@ def clock(owner: Any, name: str, part: str) -> None:
 
 
 def main() -> None:
+    """Run the command line."""
     file, *overrides = sys.argv[1:]
     seconds["start of Python"] = time.time() - BORN
 
@@ -93,7 +95,7 @@ def main() -> None:
 
     sys.argv[1:] = overrides
     train.main()
-    # Validation is a part of fit.
+    # The time of fit includes validation.
     usual = statistics.median(epochs[1:] or epochs)
     seconds["compile"] = epochs[0] - usual
     seconds["train"] = seconds.pop("fit") - seconds["compile"]

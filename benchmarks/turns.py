@@ -1,4 +1,4 @@
-"""Contestants in processes of their own that take turns: they share neither threads nor memory."""
+"""Run contestants in separate processes that take turns and share neither threads nor memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Process:
-    """A contestant elsewhere: `call("steps", 12)` is what its method returns."""
+    """A contestant in another process; `call("steps", 12)` calls its method `steps`."""
 
     def __init__(self, name: str, overrides: Sequence[str], module: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -24,6 +24,7 @@ class Process:
         theirs.close()
 
     def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the contestant and return its result."""
         self._connection.send((method, arguments))
         failed, result = self._connection.recv()
         if failed:
@@ -31,6 +32,7 @@ class Process:
         return result
 
     def end(self) -> None:
+        """End the process."""
         self._connection.close()
         self._process.join()
 
@@ -39,12 +41,12 @@ class Process:
 def in_turns(
     names: Sequence[str], overrides: Sequence[str], module: str = "benchmarks.contestants"
 ) -> Iterator[dict[str, Process]]:
-    """Processes of these contestants of a module, all waiting."""
+    """Start a process for each of these contestants of a module, and end them afterwards."""
     started: dict[str, Process] = {}
     try:
         for name in names:
             started[name] = Process(name, overrides, module)
-            started[name].call("peak_memory")  # It is there.
+            started[name].call("peak_memory")  # Wait until it is ready.
         yield started
     finally:
         for process in started.values():

@@ -1,8 +1,14 @@
-"""How auxiliary gradients are combined with the primary gradient: the modes.
+"""Combine auxiliary gradients with the primary gradient: the modes.
 
-Modes that censor each auxiliary by itself are the six formulas of `auxgrad.censoring.rules`; those that
-weigh all gradients together are in `auxgrad.censoring.joint`. `MODES` has all by name. `censor` and
-`combine` apply them to gradients; `auxgrad.AuxiliaryModel` trains with them.
+There are two kinds of modes:
+
+* A mode with a rule censors each auxiliary direction by itself. The six rules are in
+  `auxgrad.censoring.rules`.
+* A joint mode weighs all gradients together, by their Gram matrix. The functions are in
+  `auxgrad.censoring.joint`.
+
+`MODES` maps the name of each mode that ships to its `Mode`. `censor` and `combine` apply modes to
+gradients; `auxgrad.AuxiliaryModel` trains with them.
 """
 
 from auxgrad.censoring.functions import censor, combine

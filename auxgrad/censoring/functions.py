@@ -1,4 +1,4 @@
-"""Gradients in, gradients out: censoring and combining in a training loop of one's own."""
+"""Censor and combine gradients in a training loop of your own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from auxgrad.censoring.weights import gram_matrices, groups_of, weigh, weighted
 def _scaled(
     auxiliary: Gradients, reference: Gradients, rule: Rule, overall: bool
 ) -> tuple[Gradients, Gradients, Rule]:
-    """u / s_u, v / s_v, and the rule (a, b·s_u), for a·u + (b·s_u)·(v / s_v).
+    """Return u / s_u, v / s_v and the rule (a, b·s_u), for a·u + (b·s_u)·(v / s_v).
 
-    The scales are one where max|u| and max|v| are both within 1e-15 and 1e15, else the powers of two
-    near them: division is exact then, and d, U, V and b·s_u stay in the range of float32.
+    A scale is 1 where max|u| and max|v| are both between 1e-15 and 1e15. Elsewhere it is a power of two
+    near the maximum, so that the division is exact and d, U, V and b·s_u stay in the range of float32.
     """
     pairs = list(zip(auxiliary, reference, strict=True))
     rows = [[0.0] * 2 if u is None or v is None else [_largest(u), _largest(v)] for u, v in pairs]
@@ -54,33 +54,41 @@ def censor(
     mode: str | Mode | Rule = "Projection",
     overall: bool = False,
 ) -> list[tf.Tensor | None]:
-    """Censor auxiliary gradients: return a·u + b·v for each variable.
+    """Return the censored auxiliary gradients, a·u + b·v for each variable.
 
-    >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], mode="Projection")]
-    [[1.0, 0.0]]
-    >>> [c.numpy().tolist() for c in censor([[1.0, 1.0]], [[0.0, 2.0]], mode="Orthogonal")]
-    [[1.0, 0.0]]
+    The mode computes (a, b) from three scalars: d = ⟨u, v⟩, U = ‖u‖² and V = ‖v‖². For example, the
+    mode Projection has a = 1 and b = −min(d, 0) / V: it subtracts the part of u that points against v.
+    `auxgrad.censoring.rules` has the formulas of all modes and their sources.
 
-    Norms from 1e-30 to 1e30 are safe in float32 and float64. Where the largest entry of u or v is not
-    between 1e-15 and 1e15, both are scaled by powers of two before d, U and V are computed. This makes
-    no difference to a rule that depends on angles and ratios; any other rule sees true values in that
-    range only. A training step does not scale: norms below about 1e-19 count as zero there.
+    Norms between 1e-30 and 1e30 are safe, in float32 and in float64. If the largest entry of u or v is
+    not between 1e-15 and 1e15, both are scaled by powers of two before d, U and V are computed. A rule
+    that depends only on angles and ratios of norms is not affected. Any other rule sees the true values
+    only within that range. A training step of `AuxiliaryModel` does not scale, and treats a norm below
+    about 1e-19 as zero.
 
     Args:
-        auxiliary: u, gradients of the auxiliary loss (or θ for weight decay): floating point, or None.
-        primary: v, gradients of the primary loss or their moving average, of the same shapes.
-        mode: a name in `MODES`, a `Mode` or a rule; the formulas and their sources are in
-            `auxgrad.censoring`.
-        overall: one (a, b) for all variables, from scalars summed over those with both gradients;
-            else one for each variable.
+        auxiliary: u, one gradient of the auxiliary loss for each variable (for weight decay: the
+            variable itself), a floating-point tensor of any shape; or None.
+        primary: v, one gradient of the primary loss for each variable, or its moving average, of the
+            same shape as u; or None.
+        mode: Name in `auxgrad.censoring.MODES`, `Mode`, or rule `(d, U, V) -> (a, b)`.
+        overall: Whether to use one (a, b) for all variables, with d, U and V summed over the variables
+            that have both gradients. Otherwise each variable has its own (a, b).
 
     Returns:
-        A list as long as `auxiliary`. None where u is None; u itself where v is None or where one of
-        them is zero (in mode SingleTask: zero). Each has the type of its u; it is computed in float64
-        if u or v is float64, else in float32, and rounded to that type once.
+        A list with one entry for each variable: None where u is None, and u itself where v is None or
+        where u or v is zero (mode SingleTask: zero). Each entry has the shape and the type of its u. It
+        is computed in float64 if u or v is float64, else in float32, and is rounded once.
 
     Raises:
-        ValueError: unknown mode, different lengths or shapes, or a type that is not floating point.
+        ValueError: The mode is unknown or weighs all gradients together; lengths or shapes differ; or a
+            type is not floating point.
+
+    Examples:
+        >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], mode="Projection")]
+        [[1.0, 0.0]]
+        >>> [c.numpy().tolist() for c in censor([[1.0, 1.0]], [[0.0, 2.0]], mode="Orthogonal")]
+        [[1.0, 0.0]]
     """
     chosen = Mode.of(mode)
     if chosen.rule is None:
@@ -95,7 +103,7 @@ def _censored(us: Gradients, vs: Gradients, rule: Rule, overall: bool) -> list[t
     if not us:
         return []
     one = tf.ones((len(us),), compute_type(*us, *vs))
-    is_constant = apply_rule(rule, one, one, one)[2]  # Such a rule needs no products.
+    is_constant = apply_rule(rule, one, one, one)[2]  # A constant rule needs no products.
     scaled_us, scaled_vs, rule = (us, vs, rule) if is_constant else _scaled(us, vs, rule, overall)
     return censor_with(per_variable_products(scaled_us, scaled_vs), us, scaled_vs, rule, overall)
 
@@ -108,34 +116,42 @@ def combine(
     overall: bool = True,
     seed: tuple[int, int] | None = None,
 ) -> list[tf.Tensor | None]:
-    """Combine the gradients of all losses into one direction, for a training loop of your own.
+    """Return the combination of the gradients of all losses, in one direction for each variable.
 
-    With a mode that has a rule, total = g + lam·Σ (a·u + b·g), each u censored against g. With one that
-    weighs all gradients together, total = w_0·g + lam·Σ w_i·u_i, with w from the Gram matrix of g and
-    the lam·u_i. See `auxgrad.censoring`. The reference of a mode with a rule is g: for a moving average,
-    as Bloop has it, there is `AuxiliaryModel`.
+    With g the primary gradient and u_i the gradient of the i-th auxiliary loss:
 
-    >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="Projection")]
-    [[1.0, 2.0]]
-    >>> [total.numpy().round(4).tolist() for total in combine([[0.0, 2.0]], [[[1.0, -1.0]]], "MGDA")]
-    [[0.6000000238418579, 0.20000000298023224]]
+        mode with a rule:   total = g + lam·Σ (a_i·u_i + b_i·g)
+        joint mode:         total = w_0·g + lam·Σ w_i·u_i
+
+    A mode with a rule censors each u_i by itself, as `censor` does, with g as the reference. A joint
+    mode computes the weights w from the Gram matrix of g and all lam·u_i. `auxgrad.censoring` has the
+    formulas and their sources. A moving average of g, as in the mode Bloop, is kept by `AuxiliaryModel`
+    only.
 
     Args:
-        primary: g, a gradient of the primary loss for each variable, floating point, or None.
-        auxiliaries: for each auxiliary loss such a list.
-        mode: a name in `auxgrad.censoring.MODES`, a `Mode` or a rule.
-        lam: weight of the auxiliary gradients, finite and >= 0. With 0 the total is g.
-        overall: one (a, b), or one w, for all variables; else one for each variable.
-        seed: two integers for a mode that draws random numbers; give others at each step.
+        primary: g, one gradient of the primary loss for each variable, a floating-point tensor of any
+            shape; or None.
+        auxiliaries: One such list for each auxiliary loss.
+        mode: Name in `auxgrad.censoring.MODES`, `Mode`, or rule `(d, U, V) -> (a, b)`.
+        lam: Weight of the auxiliary gradients, finite and >= 0. With 0 the total is g.
+        overall: Whether to use one (a, b), or one w, for all variables. Otherwise each variable has its
+            own.
+        seed: Two integers for a mode that draws random numbers. Pass different ones at each step.
 
     Returns:
-        A list as long as `primary`. None where no loss reaches the variable. A variable that one loss
-        alone reaches takes its gradient, times lam if it is an auxiliary one. It has the type of its
-        gradients.
+        A list with one entry for each variable, of the type of its gradients: None where no loss reaches
+        the variable. A variable that only one loss reaches gets the gradient of that loss, times lam if
+        the loss is an auxiliary one.
 
     Raises:
-        ValueError: unknown mode, different lengths, shapes or types, a type that is not floating point,
-            no seed for a mode that draws, or a mode that takes memory or alpha.
+        ValueError: The mode is unknown, or takes memory or alpha; lengths, shapes or types differ; a
+            type is not floating point; or a mode that draws random numbers has no seed.
+
+    Examples:
+        >>> [t.numpy().tolist() for t in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="Projection")]
+        [[1.0, 2.0]]
+        >>> [t.numpy().round(4).tolist() for t in combine([[0.0, 2.0]], [[[1.0, -1.0]]], mode="MGDA")]
+        [[0.6000000238418579, 0.20000000298023224]]
     """
     chosen = Mode.of(mode)
     lam = float(checked_lam(lam))
@@ -168,7 +184,7 @@ def combine(
 
 
 def _checked(named: Sequence[tuple[str, Sequence[Any]]], same_type: bool = False) -> list[Gradients]:
-    """The gradients as tensors. Raises ValueError for lengths, shapes or types that do not fit."""
+    """Return the gradients as tensors; raise ValueError if lengths, shapes or types do not match."""
     (first, of_first), *others = named
     for name, given in others:
         if len(given) != len(of_first):

@@ -1,4 +1,4 @@
-"""Modes: ways to combine the primary gradient with auxiliary directions, and those that ship."""
+"""Modes: ways to combine the primary gradient with auxiliary directions."""
 
 from __future__ import annotations
 
@@ -13,46 +13,65 @@ from auxgrad.censoring.rules import Rule
 
 Weigh = Callable[..., Any]
 KNOBS = ("lam", "alpha", "overall")
-FURTHER = ("seed", "memory", "alpha")  # Arguments of `weigh` beside G.
+FURTHER = ("seed", "memory", "alpha")  # Optional arguments of `weigh` after G.
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A way of combining gradients: by a rule for each pair, or by weights for all of them together.
+    """A way to combine gradients: a rule for each auxiliary, or weights for all gradients together.
+
+    A mode has either a rule or a function `weigh`:
+
+    * `rule(d, U, V) -> (a, b)` censors one auxiliary direction u against the reference direction v, the
+      primary gradient g or its moving average. d = ⟨u, v⟩ is negative if the two conflict, U = ‖u‖² and
+      V = ‖v‖². The direction becomes a·u + b·v, and total = g + lam·w·(a·u + b·v) with the weight w of
+      the auxiliary.
+    * `weigh(G) -> w` weighs the primary gradient and all auxiliary directions together. G is the Gram
+      matrix of the n gradients g, lam·w·u_1, lam·w·u_2, ..., and total = w_0·g + Σ w_i·(lam·w·u)_i.
+
+    For the command line, a file conf/mode/NAME.yaml names the function, here `halfway` in rules.py:
+
+        # @package _global_
+        mode: Halfway
+        mode_rule: rules.halfway
+        mode_uses: [lam, alpha, overall]
+
+    A mode with `weigh` has the key `mode_weigh` instead of `mode_rule`. If `overall` cannot be chosen,
+    the key `mode_overall` gives it.
 
     Attributes:
-        name: as in tables and figures.
-        rule: returns (a, b) for d = ⟨u, v⟩, U = ‖u‖² > 0 and V = ‖v‖² > 0, tensors of one shape and
-            type. It is compiled by TensorFlow. A rule that returns two Python numbers holds everywhere;
-            any other leaves u as it is where u or v is zero. `censor` may scale u and v before.
-        uses: which of lam, alpha and overall make a difference; if not given, all but an alpha that
-            `weigh` does not take. Without lam the auxiliary task is ignored, without alpha the reference
-            is the last primary gradient.
-        weigh: in place of a rule, returns weights of shape (..., n) for the Gram matrix G, shape
-            (..., n, n), of g and the lam·w·u of each auxiliary: total = w_0·g + Σ w_i·(lam·w·u)_i. It
-            is compiled by TensorFlow. If it has parameters of these names, it also gets
+        name: Name in tables and figures.
+        rule: Function of d, U and V, tensors of one shape and type with U > 0 and V > 0. It works
+            elementwise and is compiled by TensorFlow. Where u or v is zero, u is left as it is, unless
+            the rule returns two Python numbers; these hold everywhere. `censor` may scale u and v first.
+        uses: Which of lam, alpha and overall change the result. The default is all of them, without
+            alpha if `weigh` does not take it. Without lam the auxiliary task is ignored; without alpha
+            the reference is the last primary gradient.
+        weigh: Function of G, shape (..., n, n), that returns w, shape (..., n). It is compiled by
+            TensorFlow. It may have these further parameters:
 
-            * seed: two integers, others at each step, for TensorFlow's stateless random functions;
-            * memory: what it returned at the last step, float32 of shape (..., n, n), at first zero; it
-              then returns (w, memory);
-            * alpha: of the model.
-        overall: True or False if the mode has no choice of it; None otherwise.
+            * seed: two integers, different at each step, for TensorFlow's stateless random functions;
+            * memory: a float32 tensor of shape (..., n, n), zero at first, then what the function
+              returned at the last step; the function must return (w, memory);
+            * alpha: alpha of the model.
+        overall: True or False if the mode fixes `overall`; None if the user chooses it.
 
     Raises:
-        ValueError: it has both a rule and `weigh`, or neither; or `weigh` has other parameters, or takes
-            no alpha that is among `uses`, or the other way round.
+        ValueError: The mode has both a rule and `weigh`, or neither; `weigh` has other parameters; or
+            only one of `weigh` and `uses` has alpha.
 
-    >>> import tensorflow as tf
-    >>> from auxgrad import censor, combine
-    >>> def halfway(d, U, V):
-    ...     return tf.ones_like(d), -0.5 * tf.minimum(d, 0.0) / V
-    >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], Mode("Halfway", halfway))]
-    [[1.0, -0.5]]
-    >>> def of_equal_norm(G):
-    ...     return tf.math.divide_no_nan(tf.ones_like(G[..., 0]), tf.sqrt(tf.linalg.diag_part(G)))
-    >>> mode = Mode("OfEqualNorm", weigh=of_equal_norm)
-    >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[4.0, 0.0]]], mode)]
-    [[1.0, 1.0]]
+    Examples:
+        >>> import tensorflow as tf
+        >>> from auxgrad import censor, combine
+        >>> def halfway(d, U, V):
+        ...     return tf.ones_like(d), -0.5 * tf.minimum(d, 0.0) / V
+        >>> [c.numpy().tolist() for c in censor([[1.0, -1.0]], [[0.0, 2.0]], Mode("Halfway", halfway))]
+        [[1.0, -0.5]]
+        >>> def of_equal_norm(G):
+        ...     return tf.math.divide_no_nan(tf.ones_like(G[..., 0]), tf.sqrt(tf.linalg.diag_part(G)))
+        >>> mode = Mode("OfEqualNorm", weigh=of_equal_norm)
+        >>> [total.numpy().tolist() for total in combine([[0.0, 2.0]], [[[4.0, 0.0]]], mode)]
+        [[1.0, 1.0]]
     """
 
     name: str
@@ -75,7 +94,7 @@ class Mode:
         for name in others:
             if name not in FURTHER:
                 raise ValueError(
-                    f"{what} has a parameter {name!r}; after {given} there may be {', '.join(FURTHER)}"
+                    f"{what} has a parameter {name!r}; after {given} it may take {', '.join(FURTHER)}"
                 )
         if self.uses is KNOBS and "alpha" not in others:
             object.__setattr__(self, "uses", ("lam", "overall"))
@@ -87,7 +106,7 @@ class Mode:
 
     @staticmethod
     def of(mode: str | Mode | Rule) -> Mode:
-        """Return the mode of this name, or with this rule. Raises ValueError for an unknown name."""
+        """Return the mode with this name or this rule; raise ValueError for an unknown name."""
         if isinstance(mode, Mode):
             return mode
         if callable(mode):
@@ -98,7 +117,7 @@ class Mode:
 
     @property
     def ignores_auxiliary(self) -> bool:
-        """Whether the auxiliary task makes no difference."""
+        """Whether the mode ignores the auxiliary task."""
         return "lam" not in self.uses
 
     @property
@@ -107,12 +126,12 @@ class Mode:
         return "alpha" in self.uses and self.rule is not None
 
     def takes(self, name: str) -> bool:
-        """Whether `weigh` has a parameter seed, memory or alpha."""
+        """Return whether `weigh` has this parameter: seed, memory or alpha."""
         return self.weigh is not None and name in inspect.signature(self.weigh).parameters
 
 
 def checked_lam(lam: float) -> float:
-    """Return lam. Raises ValueError unless it is a finite number >= 0."""
+    """Return lam; raise ValueError unless it is a finite number >= 0."""
     if not (math.isfinite(lam) and lam >= 0):
         raise ValueError(f"lam={lam!r}: must be a finite number >= 0")
     return lam

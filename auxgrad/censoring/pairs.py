@@ -1,4 +1,4 @@
-"""Censoring: a·u + b·v for each variable, with (a, b) from the rule of a mode."""
+"""Censor directions: a·u + b·v for each variable, with (a, b) from the rule of a mode."""
 
 from __future__ import annotations
 
@@ -10,22 +10,33 @@ from auxgrad.censoring.rules import Rule, Scalar
 
 
 def is_usable(squared_norm: Scalar) -> Scalar:
-    """Whether a squared norm can be divided by: at least the smallest normal float32.
+    """Return whether a squared norm can be a divisor: it is at least the smallest normal float32.
 
-    A direction below that (norm about 1e-19) counts as zero, so that no quotient overflows.
+    A direction below that (a norm of about 1e-19) counts as zero, so that no quotient overflows.
     """
     return squared_norm >= tf.constant(1.1754944e-38, squared_norm.dtype)
 
 
 def coefficients(mode: str | Mode | Rule, d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Scalar]:
-    """(a, b) of a mode for d = ⟨u, v⟩, U = ‖u‖², V = ‖v‖², elementwise and never NaN.
+    """Return (a, b) of a mode, elementwise and never NaN.
 
-    Where U or V is zero u is left as it is, (1, 0), unless the rule returns two numbers. Raises
-    ValueError for a mode without a rule.
+    Args:
+        mode: Name in `MODES`, `Mode`, or rule.
+        d: ⟨u, v⟩, a tensor of any shape.
+        U: ‖u‖², of the same shape.
+        V: ‖v‖², of the same shape.
 
-    >>> d, U, V = tf.constant([[-2.0, 2.0, 0.0], [2.0, 2.0, 2.0], [4.0, 4.0, 0.0]])
-    >>> [part.numpy().tolist() for part in coefficients("Projection", d, U, V)]
-    [[1.0, 1.0, 1.0], [0.5, -0.0, 0.0]]
+    Returns:
+        a and b, of the same shape. Where U or V is zero they are (1, 0), which leaves u as it is, unless
+        the rule returns two Python numbers.
+
+    Raises:
+        ValueError: The mode is unknown, or has no rule.
+
+    Examples:
+        >>> d, U, V = tf.constant([[-2.0, 2.0, 0.0], [2.0, 2.0, 2.0], [4.0, 4.0, 0.0]])
+        >>> [part.numpy().tolist() for part in coefficients("Projection", d, U, V)]
+        [[1.0, 1.0, 1.0], [0.5, -0.0, 0.0]]
     """
     rule = Mode.of(mode).rule
     if rule is None:
@@ -36,7 +47,7 @@ def coefficients(mode: str | Mode | Rule, d: Scalar, U: Scalar, V: Scalar) -> tu
 
 
 def apply_rule(rule: Rule, d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Scalar, bool]:
-    """(a, b), and whether they are Python numbers."""
+    """Return (a, b), and whether they are Python numbers."""
     usable = is_usable(U) & is_usable(V)
     one = tf.ones_like(d)
     a, b = rule(d, tf.where(usable, U, one), tf.where(usable, V, one))
@@ -46,7 +57,7 @@ def apply_rule(rule: Rule, d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Sca
 
 
 def per_variable_products(auxiliary: Gradients, reference: Gradients) -> tf.Tensor:
-    """[⟨u, v⟩, ‖u‖², ‖v‖²] of each pair in one type, shape (k, 3); zeros where u or v is None."""
+    """Return [⟨u, v⟩, ‖u‖², ‖v‖²] of each pair, shape (k, 3); zeros where u or v is None."""
     dtype = compute_type(*auxiliary, *reference)
     rows = []
     for u, v in zip(auxiliary, reference, strict=True):
@@ -61,12 +72,12 @@ def per_variable_products(auxiliary: Gradients, reference: Gradients) -> tf.Tens
 def censor_with(
     scalars: tf.Tensor, auxiliary: Gradients, reference: Gradients, rule: Rule, overall: bool
 ) -> list[tf.Tensor | None]:
-    """a·u + b·v for each variable, from the scalars that `per_variable_products` returns.
+    """Return a·u + b·v for each variable, from the scalars that `per_variable_products` returns.
 
-    overall sums the scalars over the variables and uses one (a, b) for all. A variable whose u is
-    None stays None; one whose v is None keeps u, or a·u if the rule returns two numbers. Each is
-    computed in float64 if u or v is float64, else in float32, and cast once, to the type of u.
-    A training step calls this on directions as they are: norms below about 1e-19 count as zero there.
+    With `overall` the scalars are summed over the variables, and one (a, b) holds for all of them. The
+    result is None where u is None. Where v is None it is u, or a·u if the rule returns two numbers. It
+    is computed in float64 if u or v is float64, else in float32, and cast once, to the type of u. Norms
+    below about 1e-19 count as zero; a training step does not scale directions first, as `censor` does.
     """
     known = tf.unstack(scalars[:, 1] >= 0.0)
     if overall:
@@ -80,8 +91,8 @@ def censor_with(
         dtype = compute_type(u, v)
         wide = tf.cast(u, dtype)
         if is_constant and (v is None or b == 0):
-            # Times one, which is known when the products are: else XLA updates weights in place before
-            # it takes their products, and copies them for that.
+            # Multiply by a one that depends on the products. Otherwise XLA updates the weights in place
+            # before it computes their products, and has to copy the weights for that.
             one = tf.cast(known[i], dtype)
             wide = one * wide if a == 1 else tf.zeros_like(wide) if a == 0 else one * a * wide
         else:

@@ -1,4 +1,4 @@
-"""Weights for all gradients together, from their Gram matrices."""
+"""Weigh all gradients together, by their Gram matrices."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import tensorflow as tf
 from auxgrad.censoring.gradients import Gradients, compute_type, inner
 from auxgrad.censoring.mode import Mode
 
-# For each variable the weight of each gradient; None: one.
+# For each variable the weight of each gradient; None means one.
 Weights = Sequence[Sequence[tf.Tensor | None]]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Gradients that are weighed together, and the variables on which they are.
+    """Variables on which the same gradients are weighed together.
 
     Attributes:
-        variables, gradients: ranks.
-        whole: whether the variables share one Gram matrix, and one row of the memory.
+        variables: Indices of the variables.
+        gradients: Indices of the gradients that are weighed.
+        whole: Whether all variables share one Gram matrix and one row of the memory.
     """
 
     variables: tuple[int, ...]
@@ -31,12 +32,14 @@ class Group:
 
 
 def groups_of(rows: Sequence[Gradients], overall: bool) -> list[Group]:
-    """Return what is weighed together; a variable that fewer than two gradients reach is in no group.
+    """Return the groups of variables and gradients that are weighed together.
+
+    A variable that fewer than two gradients reach is in no group.
 
     Args:
-        rows: for each loss a gradient for each variable, or None.
-        overall: all shared variables are one group, on which a gradient that is None counts as zero;
-            else variables are weighed by themselves, by the gradients that reach them.
+        rows: For each loss, one gradient or None for each variable.
+        overall: Whether all shared variables form one group, in which a missing gradient counts as zero.
+            Otherwise each variable is weighed by itself, with the gradients that reach it.
     """
     reached = np.array([[gradient is not None for gradient in row] for row in rows]).T
     shared = np.flatnonzero(reached.sum(axis=1) >= 2)
@@ -54,7 +57,7 @@ def groups_of(rows: Sequence[Gradients], overall: bool) -> list[Group]:
 def gram_matrices(rows: Sequence[Gradients]) -> tf.Tensor:
     """Return the Gram matrix of the gradients of each variable, shape (variables, n, n).
 
-    What is None counts as zero. float64 if one of the gradients is, else float32.
+    None counts as zero. The type is float64 if one of the gradients is float64, else float32.
     """
     dtype = compute_type(*(gradient for row in rows for gradient in row))
     n = len(rows)
@@ -82,12 +85,15 @@ def weigh(
     """Return the weights of the scaled gradients, and the memory of the mode after this step.
 
     Args:
-        grams: as `gram_matrices` returns them.
-        scales: factors of the gradients, shape (n,).
-        groups: as `groups_of` returns them.
-        mode: has `weigh`.
-        memory: shape (rows, n, n), if the mode takes one.
-        further: seed and alpha, if the mode takes them.
+        grams: Result of `gram_matrices`.
+        scales: Factors of the gradients, shape (n,).
+        groups: Result of `groups_of`.
+        mode: Mode with `weigh`.
+        memory: Memory of the mode, shape (rows, n, n), if it takes one.
+        **further: seed and alpha, if the mode takes them.
+
+    Raises:
+        ValueError: The function of the mode returns something else than documented in `Mode`.
     """
     assert mode.weigh is not None
     n = grams.shape[-1]
@@ -101,7 +107,7 @@ def weigh(
         factors = tf.cast(tf.gather(scales, own), G.dtype)
         G = factors[:, tf.newaxis] * G * factors
         given: Mapping[str, tf.Tensor] = further
-        if "seed" in further:  # Other numbers for each group.
+        if "seed" in further:  # Each group draws different numbers.
             given = {
                 **further,
                 "seed": further["seed"] + tf.constant([1_000_003 * number, 0], further["seed"].dtype),
@@ -131,7 +137,7 @@ def weigh(
 
 
 def weighted(row: Gradients, weights: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
-    """Return the gradients of a loss times their weights, in their own types."""
+    """Return the gradients of a loss times their weights; each gradient keeps its type."""
     return [
         gradient if gradient is None or weight is None else _times(gradient, weight)
         for gradient, weight in zip(row, weights, strict=True)

@@ -87,6 +87,7 @@ class Session:
         store = self._open(config.tracking)
         data = self._load(config)
         sizes = ", ".join(f"{size:,} {part}" for part, size in data.sizes.items())
+        sizes = sizes.replace("auxiliary auxiliary", "auxiliary")  # A loss may be named "auxiliary".
         name = data.name or config.names.problem
         print(f"data      {name}: {sizes} {data.examples} (SHA-256 {data.fingerprint[:8]})")
         with contextlib.nullcontext() if self._trainer else quiet_stderr():

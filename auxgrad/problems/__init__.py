@@ -1,4 +1,4 @@
-"""What can be trained: the base classes, and modules for each problem that ships."""
+"""Problems to train on: the base classes, and one module or package for each problem that ships."""
 
 from auxgrad.problems.base import DataSource, Problem, Training
 from auxgrad.problems.data import Data

@@ -1,4 +1,4 @@
-"""What a problem is: options, data, and for each seed a network with all that its training needs."""
+"""Base classes of problems: their options, their data, and how a network is trained on them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Training:
-    """A network of one seed, and how it is trained.
+    """A network with the initial weights of one seed, and how to train it.
+
+    `Problem.build` returns it. Training minimises `loss` with the help of `auxiliary`. It stops after
+    `patience` epochs without a strictly lower validation loss, or after `epochs`; the weights of the
+    best epoch are restored and tested once.
 
     Attributes:
-        network: a Keras model.
-        auxiliary: where the auxiliary directions come from: one, or a dict of several by name.
-        optimizer, loss, metrics: as `keras.Model.compile` takes them. The loss alone decides early
-            stopping; a metric is recorded as val_<name> after every epoch and as test_<name> once.
-        batch_size: examples in a training batch.
-        epochs: the most epochs.
-        patience: epochs without a lower validation loss before training stops.
-        start: how the moving average begins, as for `AuxiliaryModel`.
-        reshuffle: whether every epoch has other batches; else they are drawn once, by the seed.
-        description: the network and its training in a few words; empty: made from them.
-        loss_label: what the loss is, and its unit, for axis labels, such as "cross-entropy, nats".
+        network: Any Keras model, not compiled.
+        auxiliary: `AuxiliaryLoss`, `WeightDecay`, or a dict of several by name.
+        optimizer: Keras optimizer.
+        loss: Primary loss, as `keras.Model.compile` takes it. It alone decides early stopping, and is
+            recorded as val_loss and test_loss.
+        batch_size: Number of examples in a training batch.
+        epochs: Maximum number of epochs.
+        patience: Number of epochs without a strictly lower validation loss before training stops.
+        description: The network and its training in a few words, printed at the start of a run. If
+            empty, a description is generated.
+        metrics: Metrics, as `keras.Model.compile` takes them. Each is recorded as val_<name> after every
+            epoch and as test_<name> once.
+        loss_label: Name and unit of the loss for axis labels, such as "cross-entropy, nats".
+        start: Start of the moving average, "zero" or "first", as for `AuxiliaryModel`.
+        reshuffle: Whether the batches differ from epoch to epoch. Otherwise they are drawn once, by the
+            seed.
+
+    Examples:
+        >>> import keras
+        >>> from auxgrad import Training, WeightDecay
+        >>> training = Training(
+        ...     network=keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)]),
+        ...     auxiliary=WeightDecay(),
+        ...     optimizer=keras.optimizers.Adam(),
+        ...     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ...     metrics=["accuracy"],
+        ...     batch_size=32,
+        ...     epochs=100,
+        ...     patience=5,
+        ... )
+        >>> training.reshuffle
+        True
     """
 
     network: keras.Model
@@ -52,9 +77,9 @@ class Training:
 
 
 class Named(Section):
-    """Options of a class that a YAML file names by `_target_`."""
+    """Base of classes that a YAML file names by `_target_`; the fields are the options."""
 
-    # Pins the version of the code; None: it is known by its source.
+    # Version of the code; None means that the hash of its source tells versions apart.
     version: ClassVar[int | str | None] = None
 
     def __hash__(self) -> int:
@@ -62,37 +87,88 @@ class Named(Section):
 
 
 def options_of(named: Named) -> dict[str, Any]:
-    """Return what can change a result, as JSON takes it: no options with `Field(exclude=True)`."""
+    """Return the options that can change a result, as JSON values: all without `Field(exclude=True)`."""
     return named.model_dump(mode="json", exclude={"data"})
 
 
 def all_options_of(named: Named) -> dict[str, Any]:
-    """Return all options as JSON takes them."""
+    """Return all options as JSON values."""
     names = (name for name in type(named).model_fields if name != "data")
     return {name: to_jsonable_python(getattr(named, name)) for name in names}
 
 
 class DataSource(Named):
-    """A choice of data, named by `_target_` in a file conf/data/NAME.yaml; its fields are the options.
+    """Base class for a choice of data, `data=NAME` on the command line.
 
-    The problem that takes it has a field `data` of this class, or of a base of it.
+    Derive a class from it if a problem can use several data sets. Its fields are the options, typed and
+    checked by pydantic. The problem has a field `data` of this class or of a base class of it, and its
+    `load` reads the data from there. A file conf/data/NAME.yaml names the class, and its other keys set
+    the options:
+
+        _target_: digits.Folder
+        path: images
+
+    Attributes:
+        version: Class attribute, as for `Problem`.
+
+    Examples:
+        >>> from auxgrad import DataSource
+        >>> class Folder(DataSource):
+        ...     path: str
+        >>> Folder(path="images").path
+        'images'
     """
 
 
 class Problem(Named, ABC):
-    """Data, and a network for each seed. Its fields are the keys of its YAML file, typed and checked.
+    """Base class of a problem: its data, and a network with its training for each seed.
 
-    A file conf/problem/NAME.yaml names the class: `_target_: module.Class`. Options that change no
-    result, such as the place of a cache, are declared with `pydantic.Field(exclude=True)`.
+    Derive a class from it, and define `load() -> Data` and `build(data, seed) -> Training`. The fields
+    of the class are the options of the problem, typed and checked by pydantic. Declare an option that
+    changes no result, such as the folder of a cache, with `pydantic.Field(exclude=True)`.
+
+    A file conf/problem/NAME.yaml names the class, here `Digits` in digits.py, and its other keys set the
+    options. Then `python -m auxgrad.train --config-dir conf problem=NAME` trains it:
+
+        _target_: digits.Digits
+        hidden: 64
 
     Attributes:
-        tf32: on NVIDIA GPUs since Ampere: matrix products in TF32, faster and with 10 bits of mantissa
-            instead of 23.
-        version: a class attribute. Finished runs count for as long as the source of the problem, and of
-            the modules beside it that it imports, stays the same; a version takes its place.
-        uses_global_state: a class attribute: whether `build` may depend on Keras' or TensorFlow's global
-            state, such as a layer without a name or a seed. False makes short runs of a sweep faster;
-            `build` must then give names to all layers, and seeds to all that is random.
+        tf32: Whether NVIDIA GPUs since Ampere multiply matrices in TF32, which is faster and has 10 bits
+            of mantissa instead of 23.
+        version: Class attribute. By default a finished run is run again after the source of the problem
+            has changed, or that of a module beside it that it imports. If `version` is set, it takes the
+            place of the source.
+        uses_global_state: Class attribute. Whether `build` depends on the global state of Keras or
+            TensorFlow, for example by a layer without a name or a seed. False makes short runs of a
+            sweep faster; `build` must then name all layers and seed everything that is random.
+
+    Examples:
+        >>> import keras
+        >>> import numpy as np
+        >>> import auxgrad
+        >>> class Digits(auxgrad.Problem):
+        ...     hidden: int = 64
+        ...
+        ...     def load(self):
+        ...         x, y = np.zeros((30, 8), "float32"), np.zeros(30, "float32")
+        ...         part = x[:10], y[:10]
+        ...         return auxgrad.Data(train=part, validation=part, test=part)
+        ...
+        ...     def build(self, data, seed):
+        ...         layers = [keras.layers.Dense(self.hidden, "relu"), keras.layers.Dense(10)]
+        ...         return auxgrad.Training(
+        ...             network=keras.Sequential([keras.Input((8,)), *layers]),
+        ...             auxiliary=auxgrad.WeightDecay(),
+        ...             optimizer=keras.optimizers.Adam(),
+        ...             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ...             batch_size=5,
+        ...             epochs=100,
+        ...             patience=5,
+        ...         )
+        >>> problem = Digits(hidden=16)
+        >>> problem.build(problem.load(), seed=0).network.count_params()
+        314
     """
 
     uses_global_state: ClassVar[bool] = True
@@ -101,14 +177,29 @@ class Problem(Named, ABC):
 
     @abstractmethod
     def load(self) -> Data:
-        """Return the data; called once in a process for equal options.
+        """Return the data of the problem.
 
-        Raises DataError if the data is missing or damaged.
+        It is called once in a process for equal options, and must not depend on a seed.
+
+        Returns:
+            `Data` with the examples for training, validation and test.
+
+        Raises:
+            DataError: The data is missing or damaged.
         """
 
     @abstractmethod
     def build(self, data: Data, seed: int) -> Training:
-        """Return a new network; the seed fixes its initial weights, in every mode alike.
+        """Return a new network and how to train it.
 
-        Keras' global seed is set before, unless `uses_global_state` is False.
+        It is called once for each run. The global seed of Keras is set before, unless
+        `uses_global_state` is False.
+
+        Args:
+            data: Result of `load`.
+            seed: Whole number >= 0 that fixes the initial weights. Runs with one seed must start from
+                the same weights in every mode.
+
+        Returns:
+            `Training` with a new network and a new optimizer.
         """

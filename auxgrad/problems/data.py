@@ -1,4 +1,4 @@
-"""The examples of a problem: what they consist of, how many there are, and their fingerprint."""
+"""The examples of a problem, their numbers and their fingerprint."""
 
 from __future__ import annotations
 
@@ -16,35 +16,42 @@ Part = tuple[Any, Any]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Data:
-    """The examples of a problem.
+    """The examples of a problem for training, validation and test.
 
-    Each part is (x, y). Both are NumPy arrays, SciPy sparse matrices, or nested dicts and tuples of
-    them, with an example in each row. A part that does not fit into memory is a `tf.data.Dataset` of
-    single examples (x, y) instead; its size and a fingerprint must then be given.
+    A part is a pair (x, y) of inputs and targets. Both are NumPy arrays, SciPy sparse matrices, or
+    nested dicts and tuples of these, with one example in each row. A part that does not fit into memory
+    is a `tf.data.Dataset` of single examples (x, y); then give its size and a fingerprint. Shuffling,
+    batches and prefetching are done by the package.
 
     Attributes:
-        train, validation, test: the parts.
-        name: the data set; empty: the name of the problem.
-        fingerprint: what changes with the content; empty: the SHA-256 of all arrays.
-        sizes: the number of examples of each part; given for each that is a `tf.data.Dataset`.
-        examples: what an example is, in the plural.
-        details: what else goes on record, as JSON.
-        auxiliary: training examples (x, y) of auxiliary losses that have data of their own, by the
-            name of the loss; each step takes a batch of each, as large as that of `train`.
-        shuffle_buffer: from how many examples of a `tf.data.Dataset` the next one is drawn in training.
+        train: Examples for training.
+        validation: Examples for the validation loss, which decides early stopping.
+        test: Examples for the test loss, which is computed once.
+        name: Name of the data set; if empty, the name of the problem.
+        fingerprint: Text that changes with the content; if empty, the SHA-256 of all arrays. Finished
+            runs are recognised by it.
+        sizes: Number of examples of each part, by its name. Give it for each `tf.data.Dataset`; the
+            others are counted.
+        examples: What an example is, in the plural, such as "images".
+        details: Further information to record with a run, a dict of JSON values.
+        auxiliary: Training examples (x, y) of auxiliary losses with their own data, by the name of the
+            loss. Each step takes a batch of them, as large as the batch of `train`.
+        shuffle_buffer: Number of examples of a `tf.data.Dataset` from which the next one is drawn in
+            training.
 
     Raises:
-        DataError: a part is no pair, is empty, has arrays of different lengths, or has numbers that are
-            not finite; or a size or the fingerprint of a `tf.data.Dataset` is missing.
+        DataError: A part is not a pair, is empty, has arrays of different lengths, or has numbers that
+            are not finite; or a `tf.data.Dataset` has no size or no fingerprint.
 
-    >>> import numpy as np
-    >>> x, y = np.zeros((6, 2)), np.zeros(6)
-    >>> data = Data(train=(x[:4], y[:4]), validation=(x[4:5], y[4:5]), test=(x[5:], y[5:]))
-    >>> data.sizes
-    {'train': 4, 'validation': 1, 'test': 1}
-    >>> Data(train=(x[:3], y), validation=(x, y), test=(x, y))
-    Traceback (most recent call last):
-    auxgrad.errors.DataError: Data: train has arrays of 3 and 6 rows; must be equally many
+    Examples:
+        >>> import numpy as np
+        >>> x, y = np.zeros((6, 2)), np.zeros(6)
+        >>> data = Data(train=(x[:4], y[:4]), validation=(x[4:5], y[4:5]), test=(x[5:], y[5:]))
+        >>> data.sizes
+        {'train': 4, 'validation': 1, 'test': 1}
+        >>> Data(train=(x[:3], y), validation=(x, y), test=(x, y))
+        Traceback (most recent call last):
+        auxgrad.errors.DataError: Data: train has arrays of 3 and 6 rows; their numbers must be equal
     """
 
     train: Any
@@ -82,7 +89,7 @@ class Data:
         if not isinstance(content, tuple) or len(content) != 2:
             raise DataError(f"Data: {part} is {type(content).__name__}; must be a pair (x, y)")
         if part in self.sizes:
-            raise DataError(f"Data: sizes has {part!r}, which is no tf.data.Dataset")
+            raise DataError(f"Data: sizes has {part!r}, which is not a tf.data.Dataset")
         rows = []
         for place, array in leaves(content):
             if not getattr(array, "shape", ()):
@@ -92,7 +99,7 @@ class Data:
             _check_finite(f"{part}{place}", array)
         if len(set(rows)) != 1:
             lengths = " and ".join(str(length) for length in dict.fromkeys(rows))
-            raise DataError(f"Data: {part} has arrays of {lengths} rows; must be equally many")
+            raise DataError(f"Data: {part} has arrays of {lengths} rows; their numbers must be equal")
         if rows[0] == 0:
             raise DataError(f"Data: {part} has no examples")
         return rows[0]
@@ -126,7 +133,7 @@ def leaves(structure: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check_finite(place: str, array: Any) -> None:
-    """Raise DataError if numbers of an array are not finite, with the index of the first."""
+    """Raise DataError with the index of the first number of an array that is not finite, if any."""
     import numpy as np
     import scipy.sparse
 
@@ -135,7 +142,7 @@ def _check_finite(place: str, array: Any) -> None:
     if values.dtype.kind not in "fc":
         return
     with np.errstate(all="ignore"):
-        total = values.sum()  # One pass, without an array as large.
+        total = values.sum()  # A single pass that needs no second array of this size.
     if np.isfinite(total):
         return
     for index in np.argwhere(~np.isfinite(values))[:1]:
@@ -147,7 +154,7 @@ def _check_finite(place: str, array: Any) -> None:
 
 
 def _contents(array: Any) -> Iterator[tuple[str, Any]]:
-    """Type and shape of an array as text, and its bytes; several of them for a sparse one."""
+    """Yield the type and shape of an array as text, and its bytes; a sparse array has several parts."""
     import numpy as np
     import scipy.sparse
 

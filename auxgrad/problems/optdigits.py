@@ -1,4 +1,4 @@
-"""Handwritten digits of scikit-learn: which digit it is, with the help of two simpler questions."""
+"""Handwritten digits of scikit-learn: classify the digit, with the help of two simpler questions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ PositiveWhole = Annotated[int, Field(strict=True, ge=1, description="a whole num
 
 
 class OptDigits(auxgrad.Problem):
-    """Classification of 8 x 8 images from few examples; is the digit odd, is it 5 or more?
+    """Classification of 8 × 8 images of digits from few examples.
 
-    The 1,797 images of `sklearn.datasets.load_digits`, the test set of UCI's *Optical recognition of
-    handwritten digits*: 897 for testing, 500 for validation, and of the rest `train_size` for training.
+    Two auxiliary losses ask whether the digit is odd and whether it is 5 or more. The 1,797 images are
+    those of `sklearn.datasets.load_digits`, the test set of UCI's *Optical recognition of handwritten
+    digits*: 897 for testing, 500 for validation, and `train_size` of the rest for training.
     """
 
     uses_global_state = False
@@ -34,6 +35,7 @@ class OptDigits(auxgrad.Problem):
     patience: PositiveWhole = 10
 
     def load(self) -> auxgrad.Data:
+        """Return the images and three targets for each, as float32."""
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
@@ -50,10 +52,11 @@ class OptDigits(auxgrad.Problem):
         )
 
     def build(self, data: auxgrad.Data, seed: int) -> auxgrad.Training:
+        """Return a network with one hidden layer and a head for each target."""
         import keras
         import numpy as np
 
-        # The first number fixes the order of the batches, as in every problem.
+        # Skip the first number, from which the order of the batches is derived in every problem.
         _, *seeds = np.random.SeedSequence(seed).generate_state(5)
 
         def dense(units: int, name: str, activation: str | None = None) -> keras.layers.Layer:

@@ -1,6 +1,6 @@
-"""The base of everything that has options, and their types.
+"""Base class of everything that has options, and types of options.
 
-The `description` of a type completes the sentence "<key> must be ...".
+The `description` of a type completes the message "<key> must be ...".
 """
 
 from __future__ import annotations
@@ -25,6 +25,6 @@ Text = Annotated[str, Field(min_length=1, description="a text that is not empty"
 
 
 class Section(BaseModel):
-    """A part of the config: typed fields, immutable, without unknown keys."""
+    """Base class of a part of the config: typed fields, immutable, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

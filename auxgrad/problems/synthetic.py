@@ -1,4 +1,4 @@
-"""A synthetic regression; the auxiliary task has examples of its own."""
+"""A synthetic regression whose auxiliary task has its own examples."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ PositiveWhole = Annotated[int, Field(strict=True, ge=1, description="a whole num
 
 
 class Synthetic(auxgrad.Problem):
-    """Regression on tanh(x @ B); the auxiliary task has the same matrix, a noisy one, or another.
+    """Regression on tanh(x @ B); the auxiliary task uses the matrix B, a noisy B, or another matrix.
 
-    The examples are the same for every seed: the published ones, since the level of the losses depends
-    on the draw. So are the batches in every epoch of a run.
+    Source: V. Tran-Thien, *Censoring the auxiliary loss gradient to mitigate risks of negative
+    transfer*. The examples are the published ones, for every seed, because the level of the losses
+    depends on the draw. The batches of a run are the same in every epoch.
     """
 
     uses_global_state = False
 
-    # No default, so that names and titles always tell the task.
+    # There is no default, so that the name of a run always shows the task.
     task: Annotated[
         Literal["same", "similar", "unrelated"], Field(description="one of same, similar, unrelated")
     ]
@@ -44,10 +45,11 @@ class Synthetic(auxgrad.Problem):
     patience: PositiveWhole = 10
 
     def load(self) -> auxgrad.Data:
+        """Return the published examples, with targets for the chosen auxiliary task."""
         import numpy as np
 
         inputs, matrices = draw()
-        # Of what was drawn: one last bit of a target would make another data set on another machine.
+        # Hash what was drawn, not the targets: these may differ between machines in the last bit.
         digest = hashlib.sha256()
         for array in (*inputs.values(), matrices["same"], matrices[self.task]):
             digest.update(array.data)
@@ -55,7 +57,7 @@ class Synthetic(auxgrad.Problem):
         def part(name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             is_auxiliary = name == "auxiliary"
             matrix = matrices[self.task if is_auxiliary else "same"]
-            # In float64, so that rounding to float32 hides in which order a machine adds.
+            # Compute in float64: rounding to float32 then hides the order in which a machine adds.
             y = np.tanh(inputs[name] @ matrix.astype(np.float64)).astype(np.float32)
             return inputs[name], {"auxiliary" if is_auxiliary else "primary": y}
 
@@ -69,6 +71,7 @@ class Synthetic(auxgrad.Problem):
         )
 
     def build(self, data: auxgrad.Data, seed: int) -> auxgrad.Training:
+        """Return a network with four shared layers and a linear head for each task."""
         import keras
 
         widths = "-".join(str(width) for width in (INPUTS, *[UNITS] * LAYERS, OUTPUTS))
@@ -90,13 +93,13 @@ class Synthetic(auxgrad.Problem):
 
 
 def draw() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the published inputs of each part, and the matrix of each task, all float32.
+    """Return the published inputs of each part and the matrix of each auxiliary task, all float32.
 
-    The matrix of the primary task is that of `same`.
+    The matrix of the primary task is that of the auxiliary task `same`.
     """
     import numpy as np
 
-    # NumPy guarantees the legacy stream. The order is that of the published program.
+    # NumPy guarantees that the legacy stream never changes. The published program draws in this order.
     random = np.random.RandomState(0)
     inputs = {part: random.rand(rows, INPUTS) for part, rows in ROWS.items()}
     primary, unrelated = (10 * random.randn(INPUTS, OUTPUTS) for _ in range(2))
@@ -114,7 +117,7 @@ def _network(seed: int) -> keras.Model:
     import keras
     import numpy as np
 
-    # The first number fixes the order of the batches, as in every problem.
+    # Skip the first number, from which the order of the batches is derived in every problem.
     _, *seeds = np.random.SeedSequence(seed).generate_state(LAYERS + 3)
 
     def dense(units: int, name: str, activation: str | None = None) -> keras.layers.Layer:

@@ -1,4 +1,4 @@
-"""The Keras side: the model, auxiliaries, batches, devices. Knows nothing of runs and records."""
+"""Train Keras models: the model, auxiliaries, batches and devices, without runs and records."""
 
 from auxgrad.config.code.backend import check_backend
 

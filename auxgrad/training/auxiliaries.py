@@ -1,4 +1,4 @@
-"""Where auxiliary directions come from: true auxiliary losses, or weight decay."""
+"""Sources of auxiliary directions: auxiliary losses and weight decay."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ import tensorflow as tf
 from auxgrad.training.saving import function_config, function_from_config
 from auxgrad.training.step import replicas
 
-# The name of a Keras loss, a keras.losses.Loss, or a function (x, y, y_pred).
+# Name of a Keras loss, keras.losses.Loss, or function (x, y, y_pred).
 Loss = Any
 
 
 class Auxiliary(abc.ABC):
-    """Base class of an auxiliary task: `AuxiliaryLoss` and `WeightDecay`.
+    """Base class of the auxiliary tasks `AuxiliaryLoss` and `WeightDecay`.
 
-    `coupled` says how a·u + b·v is applied: with the primary gradient, through the optimizer (True),
-    or after the optimizer's step, as AdamW decays weights (False).
+    An auxiliary gives a direction u for each trainable variable. A mode censors it to a·u + b·v, and
+    lam·w·(a·u + b·v) is applied.
 
     Args:
-        weight: w, how much the direction counts beside others: lam·w·(a·u + b·v).
+        weight: w, the weight of this auxiliary relative to others, finite and >= 0.
+
+    Attributes:
+        coupled: Whether a·u + b·v is added to the primary gradient and goes through the optimizer.
+            Otherwise it is subtracted from the variables after the step of the optimizer, as AdamW does
+            with weight decay.
+        default_name: Name of the auxiliary in logs, if the user gives none.
+
+    Raises:
+        ValueError: `weight` is out of range.
     """
 
     coupled: ClassVar[bool]
@@ -36,66 +45,82 @@ class Auxiliary(abc.ABC):
         self.weight = float(weight)
 
     def get_config(self) -> dict[str, Any]:
+        """Return the arguments as Keras saves them."""
         return {"weight": self.weight}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Auxiliary:
+        """Return the auxiliary with the arguments that `get_config` returned."""
         return cls(**config)
 
 
 @keras.saving.register_keras_serializable("auxgrad")
 class WeightDecay(Auxiliary):
-    """Weight decay: u = θ for every trainable variable, biases too, before the optimizer's step.
+    """Decoupled weight decay as the auxiliary task: the direction u is the variable itself.
 
-    Decoupled: θ ← θ − learning_rate·lam·w·(a·u + b·v), as in AdamW (arXiv 1711.05101), censored.
+    For every trainable variable θ, biases included, u = θ before the step of the optimizer. After that
+    step
+
+        θ ← θ − learning_rate·lam·w·(a·u + b·v)
+
+    With (a, b) = (1, 0), the mode Multitask, this is the weight decay of AdamW (Loshchilov and Hutter,
+    *Decoupled weight decay regularization*, arXiv 1711.05101). The other modes censor it.
 
     Args:
-        weight: w.
+        weight: w, the weight of the decay relative to other auxiliaries, finite and >= 0.
+
+    Raises:
+        ValueError: `weight` is out of range.
+
+    Examples:
+        >>> WeightDecay(weight=0.01).weight
+        0.01
     """
 
     coupled = False
     default_name = "decay"
 
     def direction(self, variables: Sequence[keras.Variable]) -> list[tf.Tensor | None]:
-        """Return u.
+        """Return u, the values of the variables.
 
-        Called where XLA compiles, so that weights read here are not held elsewhere and can be updated in
-        place.
+        Call it inside the part of a step that XLA compiles: XLA can then update the weights in place.
         """
         return [tf.convert_to_tensor(variable.value) for variable in variables]
 
 
 @keras.saving.register_keras_serializable("auxgrad")
 class AuxiliaryLoss(Auxiliary):
-    """A true auxiliary loss: u = ∇θ loss.
+    """An auxiliary loss of the network: the direction u is the gradient of the loss.
 
-    Coupled: the optimizer gets ∇θ primary + lam·w·(a·u + b·v).
+    The loss is coupled: the optimizer gets g + lam·w·(a·u + b·v), where g is the gradient of the
+    primary loss, the one that `compile` takes.
 
     Args:
-        loss: one of
+        loss: One of
 
-            * a dict from outputs of the network to losses as `keras.Model.compile` takes them, names or
-              objects; the targets are those of the same name in `y`, and the losses are summed;
-            * a name of a Keras loss or a `keras.losses.Loss`, for a network with one output;
-            * a function (x, y, y_pred) of the batch as `fit` gets it and all outputs of the network,
-              which returns a loss for each example, or their mean. Outputs of 16 bits are made
-              float32. To load a saved model, register the function with
+            * a dict from output names to losses as `keras.Model.compile` takes them, names or objects.
+              The targets are the entries of `y` with the same names. The losses are summed.
+            * the name of a Keras loss or a `keras.losses.Loss`, for a network with one output.
+            * a function (x, y, y_pred) of the inputs and targets of a batch, as `fit` gets them, and all
+              outputs of the network. It returns one loss for each example, or their mean. 16-bit outputs
+              are cast to float32 first. To load a saved model, register the function with
               `keras.saving.register_keras_serializable`, or pass it in `custom_objects`.
 
-            `sample_weight` counts as in Keras: the mean is over weighted losses.
-        weight: w, the weight among several auxiliaries.
+            `sample_weight` acts as in Keras: the loss of the batch is the mean of the weighted losses.
+        weight: w, the weight of the loss relative to other auxiliaries, finite and >= 0.
 
     Raises:
-        ValueError: `loss` is none of these. In training: an output or a target does not exist, or the
-            loss trains a variable that the network does not have.
+        ValueError: `loss` is none of these, or `weight` is out of range. In training: an output or a
+            target does not exist, or the loss depends on a variable that is not part of the network.
 
-    >>> AuxiliaryLoss({"odd": "binary_crossentropy"}, weight=0.3).default_name
-    'odd'
-    >>> @keras.saving.register_keras_serializable("doctest")
-    ... def copy_loss(x, y, y_pred):
-    ...     return keras.losses.mean_squared_error(x, y_pred["copy"])
-    >>> AuxiliaryLoss(copy_loss).default_name
-    'copy'
+    Examples:
+        >>> AuxiliaryLoss({"odd": "binary_crossentropy"}, weight=0.3).default_name
+        'odd'
+        >>> @keras.saving.register_keras_serializable("doctest")
+        ... def copy_loss(x, y, y_pred):
+        ...     return keras.losses.mean_squared_error(x, y_pred["copy"])
+        >>> AuxiliaryLoss(copy_loss).default_name
+        'copy'
     """
 
     coupled = True
@@ -123,15 +148,25 @@ class AuxiliaryLoss(Auxiliary):
             )
 
     def has_target(self, y: Any) -> bool:
-        """Return whether `y` has the targets; a function is taken to find what it needs."""
+        """Return whether `y` has the targets of the loss; always True for a function."""
         if self._by_output is None or None in self._by_output:
             return True
         return isinstance(y, Mapping) and self._by_output.keys() <= y.keys()
 
     def value(self, name: str, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
-        """Return the loss of a batch, a scalar; `name` is for messages.
+        """Return the loss of a batch, a scalar.
 
-        Outputs of 16 bits are made float32 first, as Keras does for the compiled loss.
+        16-bit outputs are cast to float32 first, as Keras does for the compiled loss.
+
+        Args:
+            name: Name of the auxiliary, for error messages.
+            x: Inputs of the batch.
+            y: Targets of the batch.
+            y_pred: Outputs of the network.
+            sample_weight: Weights of the examples, as `fit` takes them.
+
+        Raises:
+            ValueError: An output, a target or the weights do not match the loss.
         """
         y_pred = tf.nest.map_structure(_of_full_precision, y_pred)
         if self._by_output is None:
@@ -159,10 +194,12 @@ class AuxiliaryLoss(Auxiliary):
         return tf.add_n([tf.cast(loss, tf.float32) for loss in losses]) if losses[1:] else losses[0]
 
     def get_config(self) -> dict[str, Any]:
+        """Return the arguments as Keras saves them."""
         return {**super().get_config(), "loss": function_config("the auxiliary loss", self.loss)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AuxiliaryLoss:
+        """Return the auxiliary loss with the arguments that `get_config` returned."""
         loss = config["loss"]
         if isinstance(loss, dict) and "class_name" not in loss:
             parts = {
@@ -185,7 +222,7 @@ def _of_full_precision(output: Any) -> Any:
 
 
 def _part(name: str, what: str, structure: Any, output: str | None) -> Any:
-    """The part of outputs, targets or weights that belongs to an output; None: there is only one."""
+    """Return the part of outputs, targets or weights that belongs to an output; None: the only one."""
     if structure is None:
         if what != "sample_weight":
             raise ValueError(f"auxiliary loss {name!r}: there is no {what}")
@@ -212,7 +249,7 @@ def _part(name: str, what: str, structure: Any, output: str | None) -> Any:
 
 
 def _weighted_mean(name: str, losses: Any, sample_weight: Any) -> tf.Tensor:
-    """The mean of losses, each times its weight, as Keras' losses have it by default."""
+    """Return the mean of the weighted losses, as Keras' losses do by default."""
     losses = tf.convert_to_tensor(losses)
     if sample_weight is not None:
         if losses.shape.rank == 0:
@@ -225,14 +262,14 @@ def _weighted_mean(name: str, losses: Any, sample_weight: Any) -> tf.Tensor:
             weights = weights[..., tf.newaxis]
         losses = losses * weights
     mean, count = tf.reduce_mean(losses), replicas.count()
-    return mean if count == 1 else mean / count  # As Keras' own losses are, under a strategy.
+    return mean if count == 1 else mean / count  # Keras does the same for its losses under a strategy.
 
 
 def named(auxiliary: Any) -> dict[str, Auxiliary]:
-    """Return the auxiliaries by name, from what `AuxiliaryModel` takes.
+    """Return the auxiliaries by name, from the argument `auxiliary` of `AuxiliaryModel`.
 
     Raises:
-        ValueError: it is neither an auxiliary nor a dict of them, or a name cannot be one of a metric.
+        ValueError: It is neither an auxiliary nor a dict of them, or a name cannot name a metric.
     """
     if auxiliary is None:
         auxiliary = WeightDecay()
@@ -252,5 +289,5 @@ def named(auxiliary: Any) -> dict[str, Auxiliary]:
                 f"auxiliary {name!r} is {each!r}: must be a WeightDecay or an AuxiliaryLoss"
             )
         if not isinstance(name, str) or not name.replace("_", "a").isalnum():
-            raise ValueError(f"auxiliary {name!r}: its name must be of letters, digits and _")
+            raise ValueError(f"auxiliary {name!r}: its name must consist of letters, digits and _")
     return dict(auxiliary)

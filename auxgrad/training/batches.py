@@ -1,4 +1,4 @@
-"""Batches from arrays in memory: shuffled by a seed, gathered outside TensorFlow."""
+"""Batches of the examples of a problem, shuffled by a seed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import tensorflow as tf
 from auxgrad.problems.data import Data, is_stream
 from auxgrad.training.streams import zip_streams
 
-MOST_COPIED = 64 << 20  # Bytes of examples of which TensorFlow gets a copy.
+MOST_COPIED = 64 << 20  # Bytes; TensorFlow gets its own copy of examples up to this size.
 
 
 class TrainingBatches:
-    """Batches of the primary task, and of auxiliary losses that have data of their own, without end.
+    """Endless batches of the primary task, and of auxiliary losses with their own data.
 
     Args:
-        data: of the problem.
-        batch_size: examples in a batch of each stream.
-        reshuffle: whether every epoch has other batches.
+        data: Data of the problem.
+        batch_size: Number of examples in a batch of each stream.
+        reshuffle: Whether the batches differ from epoch to epoch.
     """
 
     def __init__(self, data: Data, batch_size: int, reshuffle: bool) -> None:
@@ -43,11 +43,14 @@ class TrainingBatches:
         self._names = list(data.auxiliary)
 
     def fits(self, batch_size: int, reshuffle: bool) -> bool:
-        """Return whether these are the batches of such a training."""
+        """Return whether the batches were made with these arguments."""
         return self._settings == (batch_size, reshuffle)
 
     def restart(self, seed: int, step: int = 0) -> tf.data.Dataset:
-        """Return the batches in the orders of a seed, from a step on; those of an earlier call end."""
+        """Return the batches in the order of a seed, starting at a step.
+
+        Do not use the batches of an earlier call any more.
+        """
         primary, *others = (
             stream.restart(seed if i == 0 else _seed_of(seed, i), step)
             for i, stream in enumerate(self._streams)
@@ -56,17 +59,18 @@ class TrainingBatches:
 
 
 def _seed_of(seed: int, number: int) -> int:
-    """A seed for each number, of a stream or an epoch, made from one seed."""
+    """Derive the seed of a stream or an epoch, given by its number, from one seed."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def in_order(x: Any, y: Any, batch_size: int) -> tf.data.Dataset:
-    """Return a data set of all examples once, in their order, which keeps its batches in memory.
+    """Return a data set with each example once, in order; it keeps its batches in memory.
 
     Args:
-        x, y: arrays, or nested dicts and tuples of arrays, with an example in each row. SciPy sparse
-            arrays become `tf.SparseTensor`s.
-        batch_size: examples in a batch; the last one has what is left.
+        x: Inputs: an array, or nested dicts and tuples of arrays, with one example in each row. SciPy
+            sparse arrays become `tf.SparseTensor`s.
+        y: Targets, of the same kind as `x`.
+        batch_size: Number of examples in a batch; the last batch has the rest.
     """
     examples = _Examples((x, y))
     steps = math.ceil(examples.size / batch_size)
@@ -78,14 +82,15 @@ def in_order(x: Any, y: Any, batch_size: int) -> tf.data.Dataset:
 
 
 class ShuffledBatches:
-    """Batches of one epoch after another without end, each epoch shuffled anew.
+    """Endless shuffled batches of arrays, one epoch after another.
 
-    Equal seeds give equal orders. Made once, it serves one training after another.
+    Equal seeds give equal orders. One object serves several trainings, one after another.
 
     Args:
-        x, y: as for `in_order`.
-        batch_size: examples in a batch; the last one of an epoch has what is left.
-        reshuffle: whether every epoch has another order.
+        x: Inputs, as for `in_order`.
+        y: Targets, as for `in_order`.
+        batch_size: Number of examples in a batch; the last batch of an epoch has the rest.
+        reshuffle: Whether the order differs from epoch to epoch.
     """
 
     def __init__(self, x: Any, y: Any, batch_size: int, reshuffle: bool = True) -> None:
@@ -100,12 +105,15 @@ class ShuffledBatches:
             self._dataset = tf.data.Dataset.counter().flat_map(self._epoch).with_options(_options())
 
     def restart(self, seed: int, step: int = 0) -> tf.data.Dataset:
-        """Return the batches (x, y) in the orders of a seed, from a step on; those of before end."""
+        """Return the batches (x, y) in the order of a seed, starting at a step.
+
+        Do not use the batches of an earlier call any more.
+        """
         epoch, rest = divmod(step, self._steps)
         self._order = self._orders(seed, epoch)
         batches = self._dataset
         if batches is None:
-            # No function in it, which TensorFlow would keep until the process ends.
+            # TensorFlow keeps every traced function until the process ends, so use none here.
             batches = self._in_order(self._order(0)).repeat().with_options(_options())
         return batches.skip(rest) if rest else batches
 
@@ -125,7 +133,7 @@ class ShuffledBatches:
         return self._in_order(order)
 
     def _in_order(self, order: Any) -> tf.data.Dataset:
-        """The batches of one epoch: all examples are put in order, and a step only takes its slice."""
+        """Return the batches of one epoch; the examples are reordered once and then sliced."""
         full = self._examples.size // self.batch_size
         first, rest = order[: full * self.batch_size], order[full * self.batch_size :]
         parts = []
@@ -143,14 +151,14 @@ class ShuffledBatches:
 
 
 class StreamedBatches:
-    """Batches of a `tf.data.Dataset` of single examples, one epoch after another without end.
+    """Endless shuffled batches of a `tf.data.Dataset` of single examples, one epoch after another.
 
     Args:
-        examples: the data set; yields (x, y).
-        size: how many examples it has; TensorFlow raises an error where there are others.
-        batch_size: examples in a batch; the last one of an epoch has what is left.
-        buffer: from how many examples the next one is drawn.
-        reshuffle: whether every epoch has another order.
+        examples: Data set that yields (x, y).
+        size: Number of examples. TensorFlow raises an error if the data set has more or fewer.
+        batch_size: Number of examples in a batch; the last batch of an epoch has the rest.
+        buffer: Number of examples from which the next one is drawn.
+        reshuffle: Whether the order differs from epoch to epoch.
     """
 
     def __init__(
@@ -168,7 +176,7 @@ class StreamedBatches:
         self._dataset = tf.data.Dataset.counter().flat_map(self._epoch).prefetch(2)
 
     def restart(self, seed: int, step: int = 0) -> tf.data.Dataset:
-        """Return the batches (x, y) in the orders of a seed, from a step on."""
+        """Return the batches (x, y) in the order of a seed, starting at a step."""
         self._seed = seed
         self._first, rest = divmod(step, self._steps)
         return self._dataset.skip(rest) if rest else self._dataset
@@ -180,13 +188,14 @@ class StreamedBatches:
 
         seed = tf.numpy_function(draw, [number], tf.int64, stateful=False)
         seed.set_shape(())
-        tf.compat.v1.set_random_seed(1)  # Of this graph: with 0 TensorFlow takes no tensor as a seed.
+        # Set the seed of this graph: if it is 0, TensorFlow accepts no tensor as the seed of `shuffle`.
+        tf.compat.v1.set_random_seed(1)
         shuffled = self._examples.shuffle(self._buffer, seed, reshuffle_each_iteration=False)
         return shuffled.batch(self.batch_size)
 
 
 def streamed_in_order(examples: tf.data.Dataset, size: int, batch_size: int) -> tf.data.Dataset:
-    """Return all batches of a `tf.data.Dataset` of single examples once, in their order."""
+    """Return the batches of a `tf.data.Dataset` of single examples, once and in order."""
     return _of_size(examples, size).batch(batch_size).prefetch(2)
 
 
@@ -198,8 +207,8 @@ def _dataset(
     numbers: tf.data.Dataset, examples: _Examples, gather: Callable[[int], list[Any]]
 ) -> tf.data.Dataset:
     def batch(number: tf.Tensor) -> Any:
-        # SciPy gathers a sparse batch in a fifteenth of the time of TensorFlow, on cores that the step
-        # needs.
+        # SciPy gathers a sparse batch in a fifteenth of the time that TensorFlow needs, and leaves the
+        # cores to the training step.
         arrays = tf.numpy_function(
             lambda number: gather(int(number)), [number], examples.types, stateful=False
         )
@@ -210,12 +219,12 @@ def _dataset(
 
 def _options() -> tf.data.Options:
     options = tf.data.Options()
-    options.autotune.enabled = False  # It stalls the start of many an epoch for 0.2 s.
+    options.autotune.enabled = False  # Autotuning often delays the start of an epoch by 0.2 s.
     return options
 
 
 class _Examples:
-    """Nested arrays with an example in each row."""
+    """Nested arrays with one example in each row."""
 
     def __init__(self, structure: Any) -> None:
         self._structure = structure
@@ -226,12 +235,12 @@ class _Examples:
 
     @property
     def are_few_and_dense(self) -> bool:
-        """Whether TensorFlow can hold a copy of them, and gathers from it quickly."""
+        """Whether TensorFlow can hold a copy of the examples and gather from it quickly."""
         dense = [each.array for each in self._arrays if not isinstance(each, _SparseRows)]
         return len(dense) == len(self._arrays) and sum(each.nbytes for each in dense) <= MOST_COPIED
 
     def take(self, rows: tf.Tensor) -> Any:
-        """Return these rows as tensors; `rows` may be numbers of any shape."""
+        """Return these rows as tensors; `rows` has row numbers in any shape."""
         if self._copies is None:
             with tf.init_scope():
                 self._copies = [tf.constant(each.array) for each in self._arrays]
@@ -249,7 +258,7 @@ class _Examples:
 
 
 class _Rows:
-    """An array of examples."""
+    """A dense array with one example in each row."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -269,7 +278,7 @@ class _Rows:
 
 
 class _SparseRows(_Rows):
-    """A sparse matrix with an example in each row."""
+    """A sparse matrix with one example in each row."""
 
     def __init__(self, matrix: Any) -> None:
         self.matrix = scipy.sparse.csr_array(matrix)

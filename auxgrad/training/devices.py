@@ -1,4 +1,4 @@
-"""What TensorFlow computes on, and how: GPUs and their memory, TF32, XLA's options."""
+"""Configure the devices of TensorFlow: GPUs and their memory, TF32, options of XLA."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import contextlib
 import os
 
 GPU_MEMORY = "AUXGRAD_GPU_MEMORY_MB"  # Set by a launcher whose workers share a GPU.
-# Without it XLA goes through the moments, the average and the weights in one pass of the memory each.
+# Without this option XLA makes one pass over the memory for each of the moments, average and weights.
 ONE_PASS = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true"
 
 
 def configure(tf32: bool = False) -> None:
     """Prepare TensorFlow for a run, before anything is computed in this process.
 
-    GPUs give memory as it is needed, or the share that the launcher has set, and multiply in float32,
-    or with `tf32` in 10 bits of it. On the CPU XLA may compute several outputs in one pass of the
-    memory, where XLA_FLAGS is not set.
+    On a GPU, allocate memory as it is needed, or the share that the launcher has set. On the CPU, let
+    XLA compute several outputs in one pass over the memory, unless XLA_FLAGS is set.
+
+    Args:
+        tf32: Whether GPUs multiply matrices in TF32, with 10 bits of mantissa, instead of float32.
     """
     import tensorflow as tf
 
@@ -25,7 +27,7 @@ def configure(tf32: bool = False) -> None:
         os.environ.setdefault("XLA_FLAGS", ONE_PASS)
     megabytes = os.environ.get(GPU_MEMORY)
     for gpu in gpus:
-        # Whoever has used TensorFlow in this process before has decided already.
+        # If TensorFlow was used before in this process, its setting cannot be changed.
         with contextlib.suppress(RuntimeError):
             if megabytes:
                 limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(megabytes))

@@ -1,4 +1,4 @@
-"""The auxiliary losses of a model: their values, and their means in its logs."""
+"""Auxiliary losses of a model: their values, and their means in the logs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from auxgrad.training.streams import Batches
 
 
 class AuxiliaryLosses:
-    """The values of auxiliary losses, and a metric `<name>_loss` for each.
+    """Compute the auxiliary losses, and keep a metric `<name>_loss` for each.
 
     Args:
-        auxiliaries: all auxiliaries of the model by name; those that are no losses are passed over.
+        auxiliaries: All auxiliaries of the model by name; only `AuxiliaryLoss` objects are used.
     """
 
     def __init__(self, auxiliaries: Mapping[str, Auxiliary]) -> None:
@@ -28,7 +28,7 @@ class AuxiliaryLosses:
         self.trackers = {name: keras.metrics.Mean(name=f"{name}_loss") for name in self._losses}
 
     def check_compiled(self, loss: Any) -> None:
-        """Raise ValueError if an auxiliary loss has the name of the loss of an output in logs."""
+        """Raise ValueError if an auxiliary loss and the loss of an output have one name in the logs."""
         if isinstance(loss, Mapping) and len(loss) > 1:
             for name in self._losses:
                 if name in loss:
@@ -42,20 +42,22 @@ class AuxiliaryLosses:
     ) -> dict[str, tf.Tensor]:
         """Return the loss of each auxiliary that has data in this step.
 
-        In a test that is none of those that have no target, or that have had data of their own in
-        training.
+        In a test step, omit losses without a target and losses with their own data in training.
 
         Args:
-            network: from inputs to all outputs.
-            batches: of the step.
-            y_pred: the outputs for the primary batch.
-            training: whether it is a step of training.
-            without_own: leave out the losses with data of their own.
+            network: Function from inputs to all outputs.
+            batches: Batches of the step.
+            y_pred: Outputs for the primary batch.
+            training: Whether this is a training step.
+            without_own: Whether to omit losses with their own data.
+
+        Raises:
+            ValueError: The data has a stream for a name that is not an auxiliary loss.
         """
         for name in batches.own:
             if name not in self._losses:
                 raise ValueError(
-                    f"the data has a stream for {name!r}, which is no auxiliary loss; "
+                    f"the data has a stream for {name!r}, which is not an auxiliary loss; "
                     f"there are {', '.join(self._losses) or 'none'}"
                 )
         self._with_own_data = self._with_own_data | batches.own.keys()
@@ -75,7 +77,7 @@ class AuxiliaryLosses:
     def check_variables(
         self, tape: tf.GradientTape, values: Mapping[str, tf.Tensor], known: Sequence[keras.Variable]
     ) -> None:
-        """Raise ValueError if a loss would train variables that the network does not have."""
+        """Raise ValueError if a loss depends on variables that are not part of the network."""
         own = {id(variable.value) for variable in known}
         foreign = [variable for variable in tape.watched_variables() if id(variable) not in own]
         for name, value in values.items() if foreign else ():
@@ -83,19 +85,19 @@ class AuxiliaryLosses:
             for variable, gradient in zip(foreign, gradients, strict=True):
                 if gradient is not None:
                     raise ValueError(
-                        f"auxiliary loss {name!r} depends on the variable {variable.name}, which the "
-                        "network does not have and which would stay as it is: make its layer a part of "
-                        "the network, or use keras.ops.stop_gradient on what it gives"
+                        f"auxiliary loss {name!r} depends on the variable {variable.name}, which is not "
+                        "part of the network and would not be trained: make its layer part of the "
+                        "network, or apply keras.ops.stop_gradient to its output"
                     )
 
     def log(self, values: Mapping[str, tf.Tensor], batches: Batches) -> None:
-        """Count the values of a step, each with the number of its examples."""
+        """Update the metrics with the values of a step, each weighted by its number of examples."""
         for name, value in values.items():
             self.trackers[name].update_state(value * replicas.count(), sample_weight=batches.size(name))
 
     def without_missing(
         self, logs: Mapping[str, Any], values: Mapping[str, tf.Tensor]
     ) -> dict[str, Any]:
-        """Return the logs without the losses that have no data: their means would be zero."""
+        """Return the logs without the losses that have no data; their means would be zero."""
         missing = {self.trackers[name].name for name in self._losses if name not in values}
         return {name: value for name, value in logs.items() if name not in missing}

@@ -1,4 +1,4 @@
-"""Which way the compiled metrics of a Keras model are better."""
+"""Directions of the compiled metrics of a Keras model: higher or lower is better."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import keras
 
 
 def maximized(model: keras.Model) -> dict[str, bool]:
-    """Return whether higher is better, for each metric that says so, by its name in `evaluate`.
+    """Return for each metric, by its name in `evaluate`, whether higher is better.
 
-    The model must have been trained or evaluated, since Keras makes the metrics then. A function says
-    nothing, nor does the loss of one of several outputs.
+    Metrics with an unknown direction are left out: functions, and the losses of single outputs. The
+    model must have been trained or evaluated before, because Keras creates the metrics then.
     """
     found: dict[str, keras.Metric] = {}
     for metric in model.metrics:
         results = metric.result()
         if not isinstance(results, dict):
             found[metric.name] = metric
-        elif len(results) == len(metric.metrics):  # Else two have one name, and no order tells which.
-            # All compiled metrics in one, whose results bear other names if there are several outputs.
+        elif len(results) == len(metric.metrics):  # Otherwise two metrics share a name.
+            # One object holds all compiled metrics; with several outputs its results have other names.
             found |= zip(results, metric.metrics, strict=True)
-    # Private, but what Keras' callbacks go by, and said nowhere else.
+    # A private attribute, but the only source of the direction; Keras' callbacks use it, too.
     said = {name: getattr(metric, "_direction", None) for name, metric in found.items()}
     return {name: way == "up" for name, way in said.items() if way in ("up", "down")}

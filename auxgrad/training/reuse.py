@@ -1,4 +1,4 @@
-"""Training a compiled model again in place of a new one, where the result is the same, bit for bit."""
+"""Train a compiled model again instead of a new one if the result is the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -14,24 +14,30 @@ from auxgrad.training.auxiliaries import AuxiliaryLoss, named
 from auxgrad.training.model import AuxiliaryModel
 from auxgrad.training.step.accumulation import accumulation_steps
 
-# Modules whose classes keep their whole state in variables and in what `get_config` returns.
+# Modules whose classes keep their whole state in variables and in the result of `get_config`.
 KNOWN = ("keras.", "auxgrad.training.")
-MOST_MODELS = 8  # Each has an average of its own.
-# Those that hold a function, or what `adapt` has taken from data.
+MOST_MODELS = 8  # Each model has its own moving average.
+# Classes in these modules that hold a function, or state that `adapt` computes from data.
 OPAQUE = {"Lambda", "function", "__lambda__", "Normalization", "Discretization", "StringLookup"}
 OPAQUE |= {"IntegerLookup", "TextVectorization", "FeatureSpace"}
 
 
 class Compiled:
-    """The compiled models of a network, one for each way of censoring; they share all its variables.
+    """Compiled models that share one network, one model for each way of censoring.
 
-    TensorFlow keeps the programs that it compiles, and the variables that they use, until the process
-    ends. New ones for each run would fill the memory: the network is brought back to its start instead.
+    TensorFlow keeps compiled programs, and the variables that they use, until the process ends. New
+    models for each run would fill the memory. Instead, the network is reset to the initial state of the
+    next run.
 
     Args:
-        network, auxiliary, optimizer, loss, metrics, start: as for `AuxiliaryModel`.
-        structure: their `signature`; None if they cannot be used again.
-        steps_per_execution: as for `AuxiliaryModel.compile`.
+        network: As for `AuxiliaryModel`.
+        auxiliary: As for `AuxiliaryModel`.
+        optimizer: As for `AuxiliaryModel.compile`.
+        loss: As for `AuxiliaryModel.compile`.
+        metrics: As for `AuxiliaryModel.compile`.
+        start: As for `AuxiliaryModel`.
+        structure: Their `signature`; None if the models cannot be used again.
+        steps_per_execution: As for `AuxiliaryModel.compile`.
     """
 
     def __init__(
@@ -50,11 +56,11 @@ class Compiled:
         self._metrics, self._structure, self._at_once = metrics, structure, steps_per_execution
         self._models: dict[tuple[Mode, bool, bool], AuxiliaryModel] = {}
         optimizer.build(network.trainable_variables)
-        # Most state begins at zero, which need not be kept.
+        # Most of the state is zero at first and need not be kept.
         self._start = [value if value.any() else None for value in map(np.asarray, optimizer.variables)]
 
     def fits(self, structure: str | None) -> bool:
-        """Return whether a network of this signature would be trained to the same result."""
+        """Return whether training these models gives the result of a network with this signature."""
         return structure is not None and structure == self._structure
 
     def model(
@@ -66,7 +72,7 @@ class Compiled:
         overall: bool,
         seed: int,
     ) -> AuxiliaryModel:
-        """Return the model of a way of censoring at its first step, with the state of `network`."""
+        """Return the model for these arguments at its first step, with the state of `network`."""
         way = mode, overall, alpha < 1
         model = self._models.pop(way, None)
         if model is None:
@@ -83,7 +89,7 @@ class Compiled:
         if len(self._models) > MOST_MODELS:
             del self._models[next(iter(self._models))]
         model.lam, model.alpha, model.seed = lam, alpha, seed
-        if network is not self._network:  # Else nothing has been trained yet.
+        if network is not self._network:  # Otherwise the network has not been trained yet.
             model.restart(network, self._optimizer_start())
         return model
 
@@ -102,23 +108,29 @@ def signature(
     metrics: Any,
     *rest: object,
 ) -> str | None:
-    """Return a text that two models share only if they differ in nothing but the values of variables.
-
-    None if that cannot be told: the network, the auxiliary, the optimizer, the loss or a metric is, or
-    holds, code other than that of Keras and of this package.
+    """Return a text that two models share only if they differ at most in the values of variables.
 
     Args:
-        rest: what else was compiled in, as JSON takes it.
+        network: As for `AuxiliaryModel`.
+        auxiliary: As for `AuxiliaryModel`.
+        optimizer: As for `AuxiliaryModel.compile`.
+        loss: As for `AuxiliaryModel.compile`.
+        metrics: As for `AuxiliaryModel.compile`.
+        *rest: Other values that the compiled model depends on, serialisable as JSON.
+
+    Returns:
+        The text, or None if it cannot be made: the network, auxiliary, optimizer, loss or a metric
+        contains code that belongs neither to Keras nor to this package.
     """
     if accumulation_steps(optimizer) > 1:
-        return None  # A model adds variables of its own to the optimizer.
+        return None  # Each model adds its own variables to the optimizer.
     try:
         tasks = named(auxiliary)
         own = (network, tasks, optimizer, metrics)
         parts = [keras.saving.serialize_keras_object(part) for part in own]
         if not all(_is_known(part) for part in parts):
             return None
-        parts[2]["config"].pop("name", None)  # Seen nowhere, and another for each optimizer.
+        parts[2]["config"].pop("name", None)  # It differs for each optimizer and has no effect.
         known = [_without_seeds(part) for part in parts]
         flags = [(variable.path, variable.trainable) for variable in network.variables]
         losses = [each.loss for each in tasks.values() if isinstance(each, AuxiliaryLoss)]
@@ -131,7 +143,7 @@ def signature(
 def _is_known(part: Any) -> bool:
     if isinstance(part, dict):
         name = str(part.get("class_name", "__dict__"))
-        is_value = name.startswith("__")  # Keras' own way to write tensors, tuples and the like.
+        is_value = name.startswith("__")  # Keras' notation for tensors, tuples and similar values.
         if name in OPAQUE or not (is_value or f"{part.get('module')}.".startswith(KNOWN)):
             return False
         return all(_is_known(value) for value in part.values())
@@ -139,7 +151,7 @@ def _is_known(part: Any) -> bool:
 
 
 def _without_seeds(part: Any) -> Any:
-    """The part without what only decides on initial values of variables."""
+    """Return the part without entries that only affect initial values of variables."""
     if isinstance(part, dict):
         return {
             key: _without_seeds(value)
@@ -150,9 +162,12 @@ def _without_seeds(part: Any) -> Any:
 
 
 def _loss_state(loss: Any) -> Any:
-    """All that a loss, or a nest of losses, depends on: the config of some leaves out a number.
+    """Return everything that a loss, or a nest of losses, depends on.
 
-    Raises TypeError if it is, or holds, anything but what is Keras' own.
+    `get_config` is not enough: for some losses it omits a number.
+
+    Raises:
+        TypeError: A loss does not belong to Keras.
     """
     if isinstance(loss, dict):
         return {key: _loss_state(value) for key, value in loss.items()}

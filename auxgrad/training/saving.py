@@ -1,4 +1,4 @@
-"""How a model that is saved keeps its parts: the mode, and functions of the user's."""
+"""Serialise the parts of a model: network, auxiliaries, mode and the user's functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from auxgrad.censoring.mode import MODES, Mode
 
 
 def to_config(network: keras.Model, auxiliaries: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """Return the parts of an `AuxiliaryModel` as Keras writes them, by argument."""
+    """Return the parts of an `AuxiliaryModel` as Keras saves them, by argument."""
     return {
         "network": keras.saving.serialize_keras_object(network),
         "auxiliary": keras.saving.serialize_keras_object(dict(auxiliaries)),
@@ -20,7 +20,7 @@ def to_config(network: keras.Model, auxiliaries: Mapping[str, Any], mode: Mode) 
 
 
 def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts that `to_config` wrote."""
+    """Return the parts from the result of `to_config`."""
     parts = {
         name: keras.saving.deserialize_keras_object(config[name]) for name in ("network", "auxiliary")
     }
@@ -28,7 +28,7 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mode_config(mode: Mode) -> Any:
-    """Return the mode as Keras writes it: a name, or the parts of a mode of the user's."""
+    """Return the mode as Keras saves it: a name, or the parts of a mode that does not ship."""
     if MODES.get(mode.name) == mode:
         return mode.name
     key = "rule" if mode.weigh is None else "weigh"
@@ -37,9 +37,10 @@ def mode_config(mode: Mode) -> Any:
 
 
 def mode_from_config(config: Any) -> Mode:
-    """Return the mode that `mode_config` wrote.
+    """Return the mode from the result of `mode_config`.
 
-    Raises ValueError for a function that `keras.saving.register_keras_serializable` has not registered.
+    Raises:
+        ValueError: A function is not registered by `keras.saving.register_keras_serializable`.
     """
     if isinstance(config, str):
         return Mode.of(config)
@@ -49,9 +50,10 @@ def mode_from_config(config: Any) -> Mode:
 
 
 def function_config(what: str, function: Any) -> Any:
-    """Return a function or an object of the user's as Keras writes it; `what` is for messages.
+    """Return the user's function or object as Keras saves it; `what` names it in messages.
 
-    Raises ValueError for one that Keras cannot write, such as a `functools.partial`.
+    Raises:
+        ValueError: Keras cannot save it, for example a `functools.partial`.
     """
     try:
         return keras.saving.serialize_keras_object(function)
@@ -63,9 +65,14 @@ def function_config(what: str, function: Any) -> Any:
 
 
 def function_from_config(what: str, config: Any) -> Any:
-    """Return the function or object that `function_config` wrote; `what` is for messages.
+    """Return the function or object from the result of `function_config`.
 
-    Raises ValueError for one that Keras does not find by its name; any other error is Keras' own.
+    Args:
+        what: What it is, for messages.
+        config: Result of `function_config`.
+
+    Raises:
+        ValueError: It is not registered with Keras. Other errors come from Keras.
     """
     try:
         return keras.saving.deserialize_keras_object(config)
@@ -73,7 +80,7 @@ def function_from_config(what: str, config: Any) -> Any:
         name = _own_name(config)
         if name is None or keras.saving.get_registered_object(name) is not None:
             raise
-        # No TypeError, which Keras would hide behind the config of the whole model.
+        # Not a TypeError: Keras would hide that behind the config of the whole model.
         raise ValueError(
             f"{what} {name!r} is not registered: register it with "
             "keras.saving.register_keras_serializable before the model is loaded, or pass "
@@ -82,7 +89,7 @@ def function_from_config(what: str, config: Any) -> Any:
 
 
 def _own_name(config: Any) -> str | None:
-    """The name by which Keras looks for what is not its own; None for anything else."""
+    """Return the name by which Keras finds an object that is not its own; None for Keras' objects."""
     if not isinstance(config, dict) or (config.get("module") or "").split(".")[0] == "keras":
         return None
     if config.get("class_name") == "function":

@@ -1,4 +1,4 @@
-"""A dense layer whose input is a sparse matrix, such as multi-hot vectors."""
+"""A dense layer for sparse input, such as multi-hot vectors."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ import tensorflow as tf
 
 
 def sparse_matmul(sparse: tf.SparseTensor, dense: tf.Tensor, densify: bool | None = None) -> tf.Tensor:
-    """Return sparse @ dense, shapes (n, m) and (m, k), differentiable with respect to `dense`.
+    """Return sparse @ dense, differentiable with respect to `dense`.
 
-    Both directions run on all threads and give the same result every time, unlike
-    `tf.sparse.sparse_dense_matmul`, which uses one thread.
+    The product and its gradient run on all threads, unlike `tf.sparse.sparse_dense_matmul`, which uses
+    one thread, and are deterministic.
 
     Args:
-        sparse: a sparse matrix of shape (n, m), its indices in order.
-        dense: a matrix of shape (m, k) of the same type.
-        densify: whether to make `sparse` dense on the device first. None: where there is a GPU.
+        sparse: Sparse matrix of shape (n, m), with sorted indices.
+        dense: Matrix of shape (m, k) and the same type.
+        densify: Whether to make `sparse` dense on the device first; None means only if there is a GPU.
+
+    Returns:
+        A matrix of shape (n, k).
     """
     if densify is None:
         densify = bool(tf.config.list_logical_devices("GPU"))
     if densify:
         return tf.sparse.to_dense(sparse, validate_indices=False) @ dense
-    # Called in a graph, the product is traced once for all graphs; see `_traced`.
-    # TensorFlow has no such product of 16-bit numbers.
+    # In a graph, call one product that is traced for all graphs; see `_traced`.
+    # TensorFlow has no sparse product of 16-bit numbers.
     dtype = dense.dtype if dense.dtype.size >= 4 else tf.float32
     product = _product if tf.executing_eagerly() else _traced(dtype)
     values, right = tf.cast(sparse.values, dtype), tf.cast(dense, dtype)
@@ -40,7 +43,7 @@ def _product(indices: tf.Tensor, values: tf.Tensor, shape: tf.Tensor, dense: tf.
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def product(right: tf.Tensor) -> tuple[tf.Tensor, Any]:
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            # Transposed explicitly: a product with `transpose_a` is slower than both together.
+            # Transpose explicitly: a product with `transpose_a` is slower than the two operations.
             transposed = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=upstream.dtype)
             return tf.raw_ops.SparseMatrixMatMul(a=transposed, b=upstream)
 
@@ -51,10 +54,10 @@ def _product(indices: tf.Tensor, values: tf.Tensor, shape: tf.Tensor, dense: tf.
 
 @functools.cache
 def _traced(dtype: tf.DType) -> Any:
-    """Return the product as a graph of its own.
+    """Return the product as a separate graph.
 
-    TensorFlow keeps every custom gradient that it traces until the process ends, and all tensors that it
-    refers to. Traced as a part of a model, it would keep the model; traced here it refers to arguments.
+    TensorFlow keeps every traced custom gradient, and all tensors that it refers to, until the process
+    ends. Traced inside a model, the gradient would keep the model alive; here it refers to arguments.
     """
     signature = [
         tf.TensorSpec((None, 2), tf.int64),
@@ -67,12 +70,21 @@ def _traced(dtype: tf.DType) -> Any:
 
 @keras.saving.register_keras_serializable("auxgrad")
 class SparseDense(keras.layers.Dense):
-    """`keras.layers.Dense`, fast on a `tf.SparseTensor` of shape (batch, features); else the same.
+    """A dense layer that is fast on sparse input, such as multi-hot vectors.
 
-    Made for multi-hot input, where few of many columns are set.
+    It computes activation(inputs @ kernel + bias), as `keras.layers.Dense` does, and takes the same
+    arguments. Use it as the first layer of a network with `keras.Input(shape, sparse=True)`. Dense input
+    is treated exactly as by `keras.layers.Dense`. A sparse input is a `tf.SparseTensor` of shape
+    (batch, features) with sorted indices. It stays sparse on the CPU and becomes dense on a GPU.
+
+    Examples:
+        >>> inputs = tf.sparse.from_dense([[0.0, 1.0, 1.0]])
+        >>> SparseDense(1, kernel_initializer="ones")(inputs).numpy().tolist()
+        [[2.0]]
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return the outputs of the layer, shape (batch, units)."""
         if not isinstance(inputs, tf.SparseTensor):
             return super().call(inputs, training=training)
         outputs = sparse_matmul(tf.cast(inputs, self.compute_dtype), tf.convert_to_tensor(self.kernel))

@@ -1,4 +1,4 @@
-"""Handwritten digits: which digit an image shows, with the help of whether it is odd."""
+"""Classify handwritten digits, with the auxiliary task whether the digit is odd."""
 
 from typing import Annotated
 
@@ -11,13 +11,13 @@ import auxgrad
 
 
 def odd_loss(x, y, y_pred):
-    """The auxiliary loss: is the digit odd?"""
+    """Return the auxiliary loss of each image: the cross-entropy of "the digit is odd"."""
     odd = keras.ops.softmax(y_pred)[:, 1::2]
     return keras.losses.binary_crossentropy(y[:, None] % 2, keras.ops.sum(odd, axis=1, keepdims=True))
 
 
 class Digits(auxgrad.Problem):
-    """Which digit an image shows; whether it is odd is the auxiliary task."""
+    """Classification of 8 × 8 images of digits; whether the digit is odd is the auxiliary task."""
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (64,)
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
@@ -25,6 +25,7 @@ class Digits(auxgrad.Problem):
     epochs: Annotated[int, Field(ge=1)] = 100
 
     def load(self):
+        """Return the images and their digits for training, validation and test."""
         x, y = load_digits(return_X_y=True)
         x, y = (x / 16).astype("float32"), y.astype("float32")
         x, x_test, y, y_test = train_test_split(x, y, test_size=500, random_state=0)
@@ -37,6 +38,7 @@ class Digits(auxgrad.Problem):
         )
 
     def build(self, data, seed):
+        """Return a dense network and how to train it."""
         hidden = [keras.layers.Dense(units, activation="relu") for units in self.hidden]
         return auxgrad.Training(
             network=keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10)]),

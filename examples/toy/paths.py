@@ -1,7 +1,7 @@
-"""Run `problem=toy` in all six modes and draw the paths: `python paths.py toy.png`.
+"""Run `problem=toy` in six modes and draw the paths: `python paths.py toy.png`.
 
-Further words are those of a run, such as `problem.epochs=300`. The runs go to mlflow.db in the
-working directory, or wherever MLFLOW_TRACKING_URI says.
+Further arguments are those of a run, such as `problem.epochs=300`. The runs are recorded in mlflow.db in
+the working directory, or in the store that MLFLOW_TRACKING_URI names.
 """
 
 import os
@@ -19,7 +19,7 @@ STARTS = [(-1.5, 0.4), (-0.5, -0.4), (0.3, 1.6), (1.8, -1.5)]
 
 
 def paths(mode, words):
-    """Train in a mode; return the path of each point, an array of rows (x, y)."""
+    """Train in one mode, and return the path of each point, an array of rows (x, y)."""
     starts = "[" + ",".join(f"[{x},{y}]" for x, y in STARTS) + "]"
     run_id = auxgrad.run([*WORDS, *words, f"mode={mode}", f"problem.starts={starts}"]).run_id
     client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
@@ -28,12 +28,12 @@ def paths(mode, words):
         return [point.value for point in client.get_metric_history(run_id, name)]
 
     curves = [[curve(f"val_point_{i + 1}_{axis}") for axis in "xy"] for i in range(len(STARTS))]
-    # The first rows are the starting points, which no epoch has recorded.
+    # The first rows are the starting points, which are not recorded.
     return [np.vstack([start, np.transpose(xy)]) for start, xy in zip(STARTS, curves, strict=True)]
 
 
 def draw(paths_by_mode):
-    """Return a figure with a plane for each mode."""
+    """Return a figure with the paths of each mode in a plane."""
     figure = Figure(figsize=(9, 6.2), layout="constrained")
     angles = np.linspace(0, 2 * np.pi, 200)
     planes = figure.subplots(2, 3, sharex=True, sharey=True).flat

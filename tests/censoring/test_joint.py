@@ -1,4 +1,4 @@
-"""Modes that weigh all gradients together: TorchJD's results, and what defines each method.
+"""Joint modes: compare with TorchJD's results, and check the definition of each method.
 
 `benchmarks/agreement.py` made `golden/torchjd.json`, and compares with TorchJD itself.
 """
@@ -30,7 +30,7 @@ def compiled(mode):
 
 
 def weigh(mode, J, seed=(GOLDEN["seed"], 0), steps=2, call=None):
-    """The weights for gradients, one in a row of J; of GradVac those of the last of several steps."""
+    """Return the weights of the gradients in the rows of J (GradVac: in the last of several steps)."""
     call = call or MODES[mode].weigh
     G = tf.constant(J @ np.swapaxes(J, -1, -2))
     further = {"seed": tf.constant(seed)} if MODES[mode].takes("seed") else {}
@@ -57,7 +57,7 @@ def relative_difference(J, w, other):
 
 
 def measure(mode, J, w):
-    """What a method makes as small as it can."""
+    """Return the value that a method minimises."""
     total, mean = w @ J, J.mean(axis=0)
     if mode == "MGDA":
         assert (w >= 0).all()
@@ -73,19 +73,19 @@ def measure(mode, J, w):
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("mode", [mode for mode in JOINT if mode != "RandomWeighting"])
 def test_totals_are_those_of_torchjd(mode, n):
-    """Or better ones, where TorchJD's iteration ends before it has converged, see the docstrings."""
+    """Or better weights, where TorchJD stops before it has converged; see the docstrings."""
     exact = mode not in ("MGDA", "CAGrad", "Nash-MTL")
     for case in cases(n):
         J = case["gradients"]
         if case["kind"] == "zero" and mode in ("MGDA", "CAGrad", "Nash-MTL"):
-            continue  # Where a gradient that is zero takes no part, and TorchJD stops, or fails.
+            continue  # Methods that ignore a zero gradient, while TorchJD stops or fails.
         w, other = weigh(mode, J), np.array(case["weights"][mode])
         if relative_difference(J, w, other) > 1e-4:
             assert not exact, case["kind"]
             assert measure(mode, J, w) <= measure(mode, J, other), case["kind"]
 
 
-# --- what defines the methods ------------------------------------------------------------------------
+# --- definitions of the methods ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -95,7 +95,7 @@ def test_mgda_is_the_shortest_vector_of_the_hull(n):
         w = weigh("MGDA", J)
         assert (w >= 0).all()
         assert w.sum() == pytest.approx(1)
-        # No other vertex of the hull lies nearer to zero in the direction of the total.
+        # In the direction of the total, no vertex of the hull is nearer to zero.
         total = w @ J
         assert (J @ total).min() >= total @ total - 1e-9 * np.sum(J**2), case["kind"]
 
@@ -110,7 +110,7 @@ def test_cagrad_is_on_the_sphere_around_the_mean_and_at_its_best(n):
         worst = (J @ (mean + moved)).min()
         directions = np.random.default_rng(0).normal(size=(2000, J.shape[1]))
         directions *= np.linalg.norm(moved) / np.linalg.norm(directions, axis=1, keepdims=True)
-        for share in (1, 0.1, 0.01):  # Far from the total and near it.
+        for share in (1, 0.1, 0.01):  # Points far from the total and near it.
             others = (1 - share) * moved + share * directions
             others *= np.linalg.norm(moved) / np.linalg.norm(others, axis=1, keepdims=True)
             assert ((mean + others) @ J.T).min(axis=1).max() <= worst + 1e-9 * np.sum(J**2), case["kind"]
@@ -150,7 +150,7 @@ def test_a_gradient_that_is_zero_takes_no_part(mode):
     g, u, zero = np.random.default_rng(0).normal(size=(3, 6)) * [[1], [1], [0]]
     J = np.stack([g, u])
     w = weigh(mode, np.stack([g, zero, u]))
-    if mode == "CAGrad":  # But for the mean, near which its total lies.
+    if mode == "CAGrad":  # Except for the mean, near which its total lies.
         mean = (g + u) / 3
         total = w @ np.stack([g, zero, u])
         assert np.linalg.norm(total - mean) == pytest.approx(0.5 * np.linalg.norm(mean))
@@ -170,7 +170,7 @@ def test_pcgrad_is_projection_of_each_with_two_gradients():
     J = np.random.default_rng(0).normal(size=(50, 2, 4))
     for g, u in J:
         wanted = sum(auxgrad.combine([g], [[u]], "Projection")[0].numpy() for g, u in ((g, u), (u, g)))
-        wanted -= g + u  # Each projection comes with the other gradient.
+        wanted -= g + u  # Each projection adds a multiple of the other gradient.
         np.testing.assert_allclose(weigh("PCGrad", np.stack([g, u])) @ np.stack([g, u]), wanted)
 
 
@@ -183,7 +183,7 @@ def test_gradvac_raises_cosines_to_their_average():
     cosine = -1 / np.sqrt(2)
     np.testing.assert_allclose(after, [[0, cosine], [cosine, 0]], rtol=1e-6)
 
-    # g + c·u with cosine 0.5 to u, and u + c·g likewise: added up by hand.
+    # The sum, by hand, of g + c·u with cosine 0.5 to u, and u + c·g with cosine 0.5 to g.
     def raised(one, other):
         c = np.linalg.norm(one) * (0.5 * np.sqrt(0.5) - cosine * np.sqrt(0.75))
         return one + c / (np.linalg.norm(other) * np.sqrt(0.75)) * other
@@ -204,17 +204,19 @@ def test_random_weights_are_those_of_a_softmax():
     assert (weigh("RandomWeighting", J) == w).all()
 
 
-# --- what all have in common -------------------------------------------------------------------------
+# --- properties of all methods -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", FIXED)
 def test_order_and_length_make_no_difference(mode):
-    for case in cases(4, "opposed", "parallel"):  # There several weights give one total.
+    for case in cases(
+        4, "opposed", "parallel"
+    ):  # For these gradients several weights give the same total.
         J, order = case["gradients"], [2, 0, 3, 1]
         w = weigh(mode, J)
         np.testing.assert_allclose(weigh(mode, J[order]), w[order], rtol=1e-3, atol=1e-6 * abs(w).max())
         longer = weigh(mode, 1e3 * J)
-        if mode == "Nash-MTL":  # The norm of its total is 1.
+        if mode == "Nash-MTL":  # Its total has norm 1.
             longer, w = longer / longer.sum(), w / w.sum()
         np.testing.assert_allclose(longer, w, rtol=1e-6, atol=1e-9 * abs(w).max())
 
@@ -222,7 +224,7 @@ def test_order_and_length_make_no_difference(mode):
 @pytest.mark.parametrize("mode", [mode for mode in JOINT if mode != "RandomWeighting"])
 def test_one_matrix_or_many_eager_or_compiled(mode):
     many = np.stack([case["gradients"] for case in cases(3)])
-    if mode in DRAWING:  # Orders are drawn for all matrices at once.
+    if mode in DRAWING:  # The orders of all matrices are drawn at once.
         many = many[:1]
     together, xla = weigh(mode, many), weigh(mode, many, call=compiled(mode))
     for J, w, other in zip(many, together, xla, strict=True):
@@ -233,7 +235,9 @@ def test_one_matrix_or_many_eager_or_compiled(mode):
 @pytest.mark.parametrize("mode", JOINT)
 def test_all_zero_and_float32(mode):
     assert np.isfinite(weigh(mode, np.zeros((3, 2)))).all()
-    for case in cases(4, "near", "opposed"):  # There rounding to 32 bits alters the total.
+    for case in cases(
+        4, "near", "opposed"
+    ):  # For these gradients rounding to 32 bits changes the total.
         J = case["gradients"].astype(np.float32)
         assert relative_difference(J, weigh(mode, J), weigh(mode, np.float64(J))) < 1e-2, case["kind"]
     for case in cases(4):

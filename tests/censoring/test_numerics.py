@@ -17,14 +17,14 @@ from auxgrad.censoring import MODES as ALL
 MODES = [name for name, mode in ALL.items() if mode.rule is not None and mode.overall is None]
 DTYPES = {name: getattr(ml_dtypes, name, name) for name in ("float16", "bfloat16", "float32", "float64")}
 SHAPES = [(3, 4), (5,)]
-# Not all ways for all types, as calls from Python and compilation take the time of these tests.
+# Do not test every way for every type: calls from Python and compilation take most of the time.
 WAYS = {"float16": ("eager", "xla"), "bfloat16": ("xla",), "float32": ("eager", "graph", "xla")}
 few_seeds = settings(deadline=None, derandomize=True, max_examples=2)
 seeds = st.integers(0, 2**32 - 1)
 
 # --- kinds of input: u and v from two random directions, before they are cast --------------------------
 
-half = functools.partial(np.resize, [1.0, 0.0])  # Its products with 1 - half are zero exactly.
+half = functools.partial(np.resize, [1.0, 0.0])  # Its products with 1 - half are exactly zero.
 FAMILIES = {
     "u zero": lambda x, y: (0 * x, y),
     "v zero": lambda x, y: (x, 0 * y),
@@ -39,12 +39,15 @@ FAMILIES = {
     "tiny u, huge v": lambda x, y: (1e-30 * (x - y), 1e30 * y),
     "huge u, tiny v": lambda x, y: (1e30 * (x - y), 1e-30 * y),
     "tiny u, ordinary v": lambda x, y: (1e-30 * (x - y), y),
-    "small v": lambda x, y: (x - y, 1e-5 * y),  # Its square and its inverse are none of float16's.
+    "small v": lambda x, y: (
+        x - y,
+        1e-5 * y,
+    ),  # float16 can represent neither its square nor its inverse.
 }
 
 
 def inputs(family, dtype, seed):
-    """u and v of a family, a list of arrays each, as numbers of a type that are not infinite."""
+    """Return u and v of a family, each a list of arrays of finite numbers of a type."""
     rng = np.random.default_rng(seed)
     limits = ml_dtypes.finfo(DTYPES[dtype])
     lists = [], []
@@ -52,7 +55,7 @@ def inputs(family, dtype, seed):
         pair = FAMILIES[family](*rng.normal(size=(2, *shape)))
         for items, item in zip(lists, pair, strict=True):
             largest = np.abs(item).max()
-            # A millionth in float16, as it has no 1e-30, and 10,000 instead of 1e30.
+            # In float16 use 1e-6 instead of 1e-30, and 10,000 instead of 1e30.
             scale = np.clip(largest, 1e-6, 1e4) / largest if dtype == "float16" and largest else 1.0
             items.append((scale * item).astype(DTYPES[dtype]))
             assert np.abs(items[-1]).max() <= limits.max
@@ -63,7 +66,7 @@ def inputs(family, dtype, seed):
 
 
 def formula(mode, d, U, V):
-    """(a, b) for three numbers."""
+    """Return (a, b) for three numbers."""
     if mode == "SingleTask":
         return 0, 0
     if mode == "Multitask" or U == 0 or V == 0:
@@ -77,7 +80,7 @@ def formula(mode, d, U, V):
 
 
 def expected(us, vs, mode, overall):
-    """What `censor` should return before it is rounded, and the norms of u, for the tolerance."""
+    """Return the expected result of `censor` before rounding, and the norms of u for the tolerance."""
     us, vs = ([item.astype(np.longdouble) for item in items] for items in (us, vs))
     scalars = np.array(
         [[np.sum(u * v), np.sum(u * u), np.sum(v * v)] for u, v in zip(us, vs, strict=True)]
@@ -90,7 +93,7 @@ def expected(us, vs, mode, overall):
 
 
 def assert_close(actual, wanted, norm, dtype, message):
-    """Rounded to the type once, from a computation in float32, or in float64 for float64."""
+    """Results are rounded once, from a computation in float32 (float64 for float64)."""
     limits = ml_dtypes.finfo(DTYPES[dtype])
     computed = np.finfo(np.float64 if dtype == "float64" else np.float32).eps
     smallest = limits.smallest_subnormal if dtype == "float16" else limits.smallest_normal
@@ -100,19 +103,21 @@ def assert_close(actual, wanted, norm, dtype, message):
     assert (np.abs(actual - wanted) <= allowed).all(), (message, actual, wanted)
 
 
-# --- ways to run, each compiled once for a type --------------------------------------------------------
+# --- ways to run; each is compiled once for each type --------------------------------------------------
 
 
 @functools.cache
 def censor_in(way, overall):
-    """A function of u and v that returns the results of every mode."""
+    """Return a function of u and v that returns the results of every mode."""
 
     def every_mode(us, vs):
         return {mode: auxgrad.censor(us, vs, mode, overall) for mode in MODES}
 
     if way == "eager":
         return every_mode
-    return tf.function(every_mode, jit_compile=way == "xla", autograph=False)  # Traced in half the time.
+    return tf.function(
+        every_mode, jit_compile=way == "xla", autograph=False
+    )  # This halves the time of tracing.
 
 
 def tensors(*lists):
@@ -150,7 +155,7 @@ def test_what_is_left_of_the_reference(dtype, overall, family, seed):
     us, vs = inputs(family, dtype, seed)
     results = censor_in("xla", overall)(*tensors(us, vs))
     eps = float(ml_dtypes.finfo(DTYPES[dtype]).eps)
-    # Results of float16 may be subnormal, and are then as exact as its subnormals.
+    # Results in float16 may be subnormal, with the precision of subnormal numbers.
     smallest = float(ml_dtypes.finfo(DTYPES[dtype]).smallest_subnormal)
     for mode in ("Projection", "Orthogonal"):
         rows = []
@@ -171,7 +176,7 @@ def test_what_is_left_of_the_reference(dtype, overall, family, seed):
 @settings(few_seeds, max_examples=8)
 @given(seed=seeds, exponent=st.sampled_from([-90, -50, -3, 3, 50, 90]))
 def test_a_power_of_two_times_u_is_that_times_the_result(dtype, overall, seed, exponent):
-    """Exactly, whether or not it takes u out of the ordinary range."""
+    """The equality is exact, even if u leaves the ordinary range."""
     us, vs = inputs("obtuse", dtype, seed)
     exponent = int(np.clip(exponent, -3, 3)) if dtype == "float16" else exponent
     factor = np.array(2.0**exponent).astype(DTYPES[dtype])
@@ -228,7 +233,7 @@ def test_a_float64_neighbour_changes_no_float32_result():
 
 @pytest.mark.parametrize("size", [1e-10, 1.0, 1e10])
 def test_an_ordinary_size_is_not_scaled(size):
-    """So that a rule that depends on it sees it."""
+    """A rule that depends on the scale must see the true values."""
     u, v = np.array([1.0, -2.0]) * size, np.array([3.0, 1.0]) * size
     [censored] = auxgrad.censor([u], [v], lambda d, U, V: (U, d * V))
     np.testing.assert_allclose(
@@ -246,7 +251,7 @@ def test_two_numbers_hold_at_every_size(dtype, overall):
 
 
 def test_small_variables_survive_beside_large_ones():
-    """One scale for all variables does not wipe out those that are far smaller."""
+    """One scale for all variables does not make much smaller ones vanish."""
     us, vs = [np.float32([1e20]), np.float32([1e-25])], [np.float32([1e20]), np.float32([1e-25])]
     for mode in ("UnweightedCosine", "Projection"):
         for u, censored in zip(us, auxgrad.censor(us, vs, mode, overall=True), strict=True):

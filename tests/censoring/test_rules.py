@@ -1,4 +1,4 @@
-"""The six formulas: an independent implementation's results, and properties over kinds of input."""
+"""The six rules: compare with an independent implementation, and check properties on kinds of input."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def every_case(auxiliary, primary):
 
 @functools.cache
 def graph(jit_compile):
-    """Made once: lists of the same shapes share what is traced and compiled."""
+    """Return a compiled function; lists of the same shapes share it."""
     return tf.function(every_case, jit_compile=jit_compile)
 
 
@@ -71,8 +71,8 @@ def test_golden_lists(lists, way):
     }
     for case in lists["cases"]:
         censored = results[case["averaged"]][case["mode"], case["overall"]]
-        # Compared before the weight: what an exact cancellation leaves would be compared lam times
-        # enlarged otherwise.
+        # Compare before multiplying by lam: otherwise the rest after an exact cancellation would be
+        # multiplied by lam, too.
         for mine, weighted in zip(censored, case["combined"], strict=True):
             wanted = np.array(weighted, np.float32) / lam
             np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6, err_msg=case["mode"])
@@ -93,7 +93,7 @@ def halfway(d, U, V):
 
 
 def test_a_rule_of_ones_own():
-    """A rule, a mode of it, and numbers instead of tensors."""
+    """A rule, a mode with a rule, and a rule that returns numbers instead of tensors."""
     u, v = [1.0, -1.0], [0.0, 2.0]
     cases = {
         halfway: [1.0, -0.5],
@@ -105,7 +105,7 @@ def test_a_rule_of_ones_own():
         for overall in (False, True):
             [censored] = auxgrad.censor([u], [v], mode, overall)
             np.testing.assert_allclose(censored, wanted, rtol=1e-6, atol=1e-7)
-    # Tensors leave u as it is where v is nothing or zero; numbers hold there too.
+    # With tensors u stays as it is where v is None or zero; numbers hold there, too.
     for v in (None, [0.0, 0.0]):
         assert auxgrad.censor([u], [v], halfway)[0].numpy().tolist() == u
         half = auxgrad.Mode("Half", lambda d, U, V: (0.5, 0.0))
@@ -140,7 +140,7 @@ def cosine(u, v):
 
 @functools.cache
 def traced(mode):
-    """`censor` of one variable, quicker than from Python."""
+    """Return a compiled `censor` of one variable."""
     return tf.function(lambda u, v: auxgrad.censor([u], [v], mode))
 
 
@@ -226,7 +226,7 @@ def test_types_and_ranks():
 
 
 def test_shapes_that_only_the_run_of_a_graph_tells():
-    """Gradients of ragged or variable-length batches: no dimension is known when it is traced."""
+    """For ragged batches no dimension of a gradient is known when it is traced."""
     shape = tf.TensorSpec((None, None), tf.float32)
     graph = tf.function(lambda u, v: auxgrad.censor([u], [v], "Orthogonal"), input_signature=[shape] * 2)
     [wanted] = auxgrad.censor([U0], [V0], "Orthogonal")

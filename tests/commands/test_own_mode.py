@@ -108,7 +108,7 @@ def test_a_mode_has_one_function_with_known_parameters(study, monkeypatch):
         assert line == f"mode={name}: its file must set one of mode_rule and mode_weigh, not both"
     weigh = YAML.replace("mode_rule: rules.halfway", "mode_weigh: weights.weigh")
     assert answer("Weighed", weigh) == (
-        "mode_weigh=weights.weigh: mode 'Weighed': weigh has a parameter 'beta'; after G there may be "
+        "mode_weigh=weights.weigh: mode 'Weighed': weigh has a parameter 'beta'; after G it may take "
         "seed, memory, alpha"
     )
     assert auxgrad.runs().empty

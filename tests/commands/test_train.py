@@ -191,7 +191,7 @@ def test_data_and_store_errors_leave_no_run(train, tmp_path, small):
     broken.write_bytes(b"\x1f\x8b broken")
     done = train("data=aclimdb", f"data.path={broken}", f"data.cache_dir={tmp_path}/cache")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"auxgrad: data.path={broken}: not a whole .tar.gz archive")
+    assert done.stderr.startswith(f"auxgrad: data.path={broken}: not a complete .tar.gz archive")
     assert done.stderr.count("\n") == 1
     assert runs_of(tmp_path)[1] == []
     done = train(*small, MLFLOW_TRACKING_URI="http://127.0.0.1:9")

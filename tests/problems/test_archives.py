@@ -1,4 +1,4 @@
-"""Archives of reviews that are truncated, altered, hostile or no archives."""
+"""Archives of reviews that are truncated, altered, hostile or not archives."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def whole(*more, mode="w:gz") -> bytes:
 
 @pytest.fixture
 def refused(tmp_path):
-    """A function from the bytes of an archive to the line that refuses it."""
+    """Return a function from the bytes of an archive to the message that refuses it."""
     home = tmp_path / "home"
     home.mkdir()
 
@@ -83,14 +83,14 @@ ONLY = "only files and folders are allowed"
 @pytest.mark.parametrize(
     ("odd", "line"),
     [
-        (member("../up.txt"), "member '../up.txt' leads out of the archive; not allowed"),
+        (member("../up.txt"), "member '../up.txt' points outside the archive"),
         (
             member("aclImdb/train/pos/../../../../../up.txt", b"x"),
-            "member 'aclImdb/train/pos/../../../../../up.txt' leads out of the archive; not allowed",
+            "member 'aclImdb/train/pos/../../../../../up.txt' points outside the archive",
         ),
         (
             member("/train/pos/absolute.txt", b"x"),
-            "member '/train/pos/absolute.txt' leads out of the archive; not allowed",
+            "member '/train/pos/absolute.txt' points outside the archive",
         ),
         (
             member("aclImdb/train/pos/l.txt", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
@@ -118,7 +118,7 @@ ONLY = "only files and folders are allowed"
         ),
         (
             member("train/pos/big.txt", bytes(2**20 + 1)),
-            "member 'train/pos/big.txt' has 1,048,577 bytes; allowed are at most 1,048,576",
+            "member 'train/pos/big.txt' has 1,048,577 bytes; the limit is 1,048,576",
         ),
     ],
     ids=lambda value: value[0].name if isinstance(value, tuple) else "",
@@ -128,14 +128,14 @@ def test_a_member_that_is_refused(refused, odd, line):
 
 
 def header(info: tarfile.TarInfo, **fields) -> bytes:
-    """A header that declares what is not there."""
+    """Return a header that declares content that is missing."""
     for field, value in fields.items():
         setattr(info, field, value)
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
 def seal(raw: bytearray, start: int = 0) -> None:
-    """Puts the checksum of a header right."""
+    """Correct the checksum of a header."""
     raw[start + 148 : start + 156] = b" " * 8
     raw[start + 148 : start + 156] = b"%06o\0 " % sum(raw[start : start + 512])
 
@@ -143,11 +143,11 @@ def seal(raw: bytearray, start: int = 0) -> None:
 def test_a_bomb_is_refused_before_it_is_unpacked(refused):
     declared = header(tarfile.TarInfo("bomb.bin"), size=2**40)
     line = refused(gzip.compress(declared))
-    assert line.startswith("member 'bomb.bin' has 1,099,511,627,776 bytes; allowed are at most 2,147,4")
+    assert line.startswith("member 'bomb.bin' has 1,099,511,627,776 bytes; the limit is 2,147,4")
     name = header(tarfile.TarInfo("name"), size=2**33, type=tarfile.GNUTYPE_LONGNAME)
     line = refused(gzip.compress(name + bytes(10**6)))
     assert line == (
-        "not a whole .tar.gz archive (a header of 8,589,934,592 bytes; allowed are 1,048,576)"
+        "not a complete .tar.gz archive (a header of 8,589,934,592 bytes; the limit is 1,048,576)"
     )
 
 
@@ -169,13 +169,13 @@ def test_limits_on_the_whole(tmp_path):
             list(files(file, bool, limits))
         return str(caught.value)
 
-    assert line(Limits(members=4)) == f"data.path={file}: has more than 4 members; no more are allowed"
-    # Five members take two blocks each, and zeros fill the whole up to twenty.
+    assert line(Limits(members=4)) == f"data.path={file}: has more than 4 members, which is not allowed"
+    # Five members take two blocks each; zeros fill the archive up to twenty blocks.
     unpacked = 20 * 512
     assert len([*files(file, bool, Limits(total=unpacked))]) == 5
     for total in (unpacked - 1, 5 * 512 - 1, 5 * 1024 - 1):
         assert line(Limits(total=total)) == (
-            f"data.path={file}: has more than {total:,} bytes when it is unpacked; no more are allowed"
+            f"data.path={file}: has more than {total:,} bytes when it is unpacked, which is not allowed"
         )
 
 
@@ -192,18 +192,18 @@ def test_limits_on_the_whole(tmp_path):
     ids=["empty", "text", "cut", "noise", "gzip of text", "zip"],
 )
 def test_something_else_than_an_archive(refused, content, reason):
-    assert refused(content).startswith(f"not a whole .tar.gz archive ({reason}")
+    assert refused(content).startswith(f"not a complete .tar.gz archive ({reason}")
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w"])
 def test_wherever_an_archive_is_cut_it_is_refused(tmp_path, mode):
     content = whole(mode=mode)
     file = tmp_path / "a.tar.gz"
-    # What follows the first block of zeros says nothing.
+    # After the first block of zeros nothing is needed.
     last = len(content) if mode == "w:gz" else 512 * (2 * len(REVIEWS) + 1)
     for cut in [*range(0, last, last // 60), last - 1]:
         file.write_bytes(content[:cut])
-        with pytest.raises(DataError, match="not a whole"):
+        with pytest.raises(DataError, match="not a complete"):
             list(files(file, REVIEW_FILE.fullmatch))
 
 
@@ -211,10 +211,10 @@ def test_an_altered_archive_is_refused_by_its_checksum(refused):
     content = bytearray(gzip.compress(whole(mode="w"), compresslevel=0))
     place = content.index(b"pos word7")
     content[place : place + 3] = b"neg"
-    assert refused(bytes(content)).startswith("not a whole .tar.gz archive (CRC check failed")
+    assert refused(bytes(content)).startswith("not a complete .tar.gz archive (CRC check failed")
     altered = bytearray(whole(mode="w"))
     altered[512 * 20 + 3] ^= 1  # The name of the eleventh member.
-    assert refused(bytes(altered)) == "not a whole .tar.gz archive (it has no end)"
+    assert refused(bytes(altered)) == "not a complete .tar.gz archive (no end-of-archive marker)"
 
 
 names = st.one_of(
@@ -227,7 +227,7 @@ kinds = st.one_of(
     st.sampled_from([tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE]),
     st.sampled_from([tarfile.GNUTYPE_SPARSE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, b"S", b"?"]),
 )
-# What overrides the header of a member: sizes, names, maps of sparse files.
+# Records that override the header of a member: sizes, names, maps of sparse files.
 attributes = st.dictionaries(
     st.sampled_from(
         ["size", "path", "GNU.sparse.major", "GNU.sparse.minor", "GNU.sparse.map", "GNU.sparse.size"]
@@ -239,7 +239,7 @@ attributes = st.dictionaries(
 
 @st.composite
 def archives(draw) -> tuple[dict[str, bytes], bytes]:
-    """The reviews that are in an archive, and its bytes, sometimes cut, altered or extended."""
+    """Draw the reviews in an archive, and its bytes, which may be truncated, altered or extended."""
     good = dict(draw(st.lists(st.sampled_from([*REVIEWS.items()]), max_size=6)))
     odd = draw(st.lists(st.tuples(names, kinds, attributes, st.binary(max_size=600)), max_size=3))
     members = [member(*review) for review in good.items()]
@@ -247,7 +247,7 @@ def archives(draw) -> tuple[dict[str, bytes], bytes]:
     layout = draw(st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]))
     try:
         content = bytearray(packed(draw(st.permutations(members)), "w", layout))
-    except (UnicodeEncodeError, ValueError):  # No such name in this format.
+    except (UnicodeEncodeError, ValueError):  # This format cannot store the name.
         content = bytearray(packed([], "w"))
         odd = [("", b"?", {}, b"")]
     is_whole = not odd
@@ -274,7 +274,7 @@ def archives(draw) -> tuple[dict[str, bytes], bytes]:
 
 
 def or_its_line(read):
-    """What a function returns, or the one line of the DataError that it raises."""
+    """Return the result of a function, or the one-line message of its DataError."""
     try:
         return read()
     except DataError as error:

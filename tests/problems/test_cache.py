@@ -27,7 +27,7 @@ def source(corpus, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A function that mounts a file system of so many KiB; it is unmounted afterwards."""
+    """Return a function that mounts a file system of a size in KiB; unmount it afterwards."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -57,7 +57,7 @@ def as_npz(**arrays) -> bytes:
 
 
 def of_version_0_1(content: bytes) -> bytes:
-    """The arrays with their fingerprint, as the first version kept them."""
+    """Return a file with the arrays and their fingerprint, as the first version wrote it."""
     with np.load(io.BytesIO(content)) as stored:
         kept = {name: stored[name] for name in stored.files if name != "key"}
     return as_npz(fingerprint=np.array("464e1ee1"), **kept)
@@ -222,6 +222,6 @@ def test_many_processes_at_once_encode_once(source, tmp_path):
     [process] = together([[sys.executable, "-c", code]], tmp_path)
     assert process.returncode == 0, process.stderr
     encoding, fingerprints = process.stdout.splitlines()
-    assert encoding.startswith("encoding the reviews of aclimdb, once, ")
+    assert encoding.startswith("encoding the reviews of aclimdb into ")
     assert fingerprints.split() == [load(source).fingerprint] * 16
     assert process.stderr == ""

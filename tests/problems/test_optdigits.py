@@ -21,7 +21,7 @@ def test_the_parts_are_what_they_were():
     assert x.max() == 1
     np.testing.assert_array_equal(y["odd"], y["digit"] % 2)
     np.testing.assert_array_equal(y["large"], y["digit"] // 5)
-    # No image is in two parts.
+    # No image belongs to two parts.
     images = np.concatenate([part[0] for part in (data.train, data.validation, data.test)])
     assert len(np.unique(images, axis=0)) == len(images)
 

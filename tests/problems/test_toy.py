@@ -1,4 +1,4 @@
-"""Points in the plane: where they end is known, and their paths are on record."""
+"""Points in the plane: check their known end points and their recorded paths."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_the_points_end_where_they_should(in_tmp, mode, end):
         curves = [client.get_metric_history(run_id, f"val_point_{number}_{axis}") for axis in "xy"]
         path = np.array([[point.value for point in curve] for curve in curves]).T
         assert path.shape == (150, 2)
-        # Adam goes 0.01 a step at most, ten steps an epoch.
+        # Adam moves at most 0.01 in a step, and an epoch has ten steps.
         assert np.abs(path[0] - start).max() <= 0.1 + 1e-6
         if end:
             np.testing.assert_allclose(path[-1], (end, 0), atol=1e-2)
-        else:  # To the circle, and not along it.
+        else:  # They move to the circle, not along it.
             assert np.linalg.norm(path[-1]) == pytest.approx(1, abs=1e-3)
             assert np.linalg.norm(path[-1] - (1, 0)) > 0.5
 

@@ -160,7 +160,7 @@ def test_an_error_in_the_data_is_not_tried_again(sweep, tmp_path, small):
     broken.write_bytes(b"\x1f\x8b broken")
     done = sweep(*small, f"data.path={broken},{small[1].partition('=')[2]}")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"auxgrad: data.path={broken}: not a whole .tar.gz archive")
+    assert done.stderr.startswith(f"auxgrad: data.path={broken}: not a complete .tar.gz archive")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "mlflow.db").exists()
 

@@ -1,4 +1,4 @@
-"""Auxiliary losses as Keras users write them: by output, as a function, several, with own data."""
+"""Auxiliary losses: by output, as a function, several at once, and with their own data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def odd_loss(x, y, y_pred):
 
 
 def gradients(net, loss):
-    """Gradients of a function of the network."""
+    """Return the gradients of a function of the network."""
     values = [variable.value for variable in net.trainable_variables]
     with tf.GradientTape() as tape:
         found = loss(net)
@@ -42,7 +42,7 @@ def gradients(net, loss):
 
 
 def trained(auxiliary, data=None, mode="Projection", lam=1.0, **settings):
-    """The weights after a step of gradient descent, and what the step logs."""
+    """Return the weights after a step of gradient descent, and the logs of the step."""
     net = network()
     model = AuxiliaryModel(net, auxiliary, mode, lam, alpha=1.0, **settings)
     model.compile(keras.optimizers.SGD(RATE), LOSS)
@@ -119,7 +119,7 @@ def test_statistics_of_each_auxiliary():
     model.train_on_batch(*batch())
     found = model.censoring_statistics()
     assert {"cosine/odd/overall", "cosine/decay/overall", "conflict/decay/hidden.kernel"} <= found.keys()
-    # The digit's head has no direction from the loss of the other.
+    # The loss of the other output gives no direction for the head of the digit.
     assert "cosine/odd/digit.kernel" not in found
 
 
@@ -133,7 +133,7 @@ def test_sample_weights_count_for_every_loss(auxiliary):
     outputs = network()(x)
     each = keras.losses.binary_crossentropy(y["odd"], outputs["odd"], from_logits=True)
     assert logs["odd_loss"] == pytest.approx(float(np.mean(weights * each)), rel=1e-5)
-    # Rows of weight zero change nothing.
+    # Rows with weight zero have no effect.
     weights = np.array([1.0] * 12 + [0.0] * 4, np.float32)
     changed = {name: np.where(weights[:, None] > 0, part, 9.0) for name, part in y.items()}
     assert_near(trained(auxiliary, (x, changed, weights))[0], trained(auxiliary, (x, y, weights))[0])
@@ -178,7 +178,7 @@ def test_evaluation_and_prediction_take_plain_data():
     assert set(history) == {"loss", "odd_loss", "val_loss"}
     assert set(model.evaluate(digits, return_dict=True, verbose=0)) == {"loss"}
     assert model.predict(x, verbose=0)["odd"].shape == (16, 1)
-    # Where the data has the targets, the loss is told too.
+    # If the data has the targets, the loss is logged, too.
     fresh = AuxiliaryModel(network(), AuxiliaryLoss({"odd": BCE}))
     fresh.compile("adam", LOSS)
     logs = fresh.evaluate(x, y, return_dict=True, verbose=0)
@@ -232,16 +232,19 @@ def with_a_layer_of_its_own(x, y, y_pred):
         ([WeightDecay()], "must be a WeightDecay, an AuxiliaryLoss, or a dict of them by name"),
         ({}, "must be a WeightDecay, an AuxiliaryLoss, or a dict of them by name; mode SingleTask"),
         ({"a": odd_loss}, "auxiliary 'a' is .*: must be a WeightDecay or an AuxiliaryLoss"),
-        ({"a b": WeightDecay()}, "auxiliary 'a b': its name must be of letters, digits and _"),
+        ({"a b": WeightDecay()}, "auxiliary 'a b': its name must consist of letters, digits and _"),
         ({"digit": AuxiliaryLoss(odd_loss)}, None),
         (AuxiliaryLoss({"even": BCE}), "'even': there is no output 'even'; there are digit, odd"),
         (AuxiliaryLoss("mse"), "'auxiliary': must be a dict by output; there are digit, odd"),
-        (AuxiliaryLoss(with_a_layer_of_its_own), "depends on the variable .*kernel.* does not have"),
+        (
+            AuxiliaryLoss(with_a_layer_of_its_own),
+            "depends on the variable .*kernel.* not part of the network",
+        ),
     ],
 )
 def test_wrong_auxiliaries_get_one_sentence(auxiliary, line):
     if line is None:
-        trained(auxiliary)  # No clash: the loss of a single output has no entry of its own.
+        trained(auxiliary)  # The names do not clash: the loss of a single output has no separate entry.
         return
     with pytest.raises(ValueError, match=line):
         trained(auxiliary)
@@ -268,7 +271,7 @@ def test_other_wrong_arguments():
     with pytest.raises(ValueError, match="returns one number; for sample_weight to count"):
         trained(AuxiliaryLoss(lambda x, y, y_pred: tf.reduce_mean(y_pred["odd"])), (x, y, weights))
     stream = tf.data.Dataset.from_tensors((x, y))
-    with pytest.raises(ValueError, match=r"a stream for 'copy', which is no aux.*; there are odd"):
+    with pytest.raises(ValueError, match=r"a stream for 'copy', which is not an aux.*; there are odd"):
         trained(AuxiliaryLoss(odd_loss), auxgrad.zip_streams(stream, {"copy": stream}))
 
 

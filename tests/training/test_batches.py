@@ -21,7 +21,7 @@ INPUTS = {
 
 
 def dense(batch):
-    """A batch as one matrix."""
+    """Return a batch as one dense matrix."""
     parts = tf.nest.flatten(batch)
     arrays = [tf.sparse.to_dense(part) if isinstance(part, tf.SparseTensor) else part for part in parts]
     return np.concatenate([np.asarray(array, np.float32) for array in arrays], axis=1)

@@ -1,4 +1,4 @@
-"""GPUs that do not exist, and options that a person has set."""
+"""Simulated GPUs, and options that the user has set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from auxgrad.training import devices
 
 
 def test_gpus_are_shared_and_named(monkeypatch):
-    """Two devices that do not exist: memory is to grow on each, even if one is in use already."""
+    """Memory growth is set on both simulated GPUs, even if one is in use already."""
     gpus, asked = ["first", "second"], []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
     monkeypatch.setattr(

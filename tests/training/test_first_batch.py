@@ -1,4 +1,4 @@
-"""Networks that are built by their first batch, whatever its type, and losses without a gradient."""
+"""Networks that are built by their first batch, of any type, and losses without a gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from auxgrad import AuxiliaryModel, SparseDense
 
 
 class OneHot(keras.Model):
-    """For integers or sparse rows."""
+    """A network for integers or sparse rows."""
 
     def __init__(self):
         super().__init__()

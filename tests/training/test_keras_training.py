@@ -1,4 +1,4 @@
-"""AuxiliaryModel in all that Keras' training knows, against loops written by hand."""
+"""Compare AuxiliaryModel with loops written by hand, for all features of Keras' training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ both = pytest.mark.parametrize("kind", KINDS)
 
 
 def network(between=None, **hidden):
-    """Two outputs; the primary loss is on y alone, so that the head of the other has no gradient."""
+    """A network with two outputs; the primary loss uses only y, so the other head has no gradient."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((5,))
     shared = keras.layers.Dense(6, activation="tanh", name="hidden", **hidden)(inputs)
@@ -44,7 +44,7 @@ def batches(steps=STEPS, rows=8):
 
 
 def fit(model, **options):
-    """Keras' loop, for the same steps as `train_on_batch` on each batch."""
+    """Train by Keras' loop; it takes the same steps as `train_on_batch` on each batch."""
     xs, ys = zip(*batches(), strict=True)
     x, y = np.concatenate(xs), {"y": np.concatenate([each["y"] for each in ys])}
     return model.fit(x, y, batch_size=len(xs[0]), shuffle=False, verbose=0, **options)
@@ -57,7 +57,7 @@ def auxiliary_model(net, kind, optimizer, xla=False):
 
 
 def trained(net, kind, optimizer, data=None, xla=False):
-    """The network after a step on each batch."""
+    """Return the network after a step on each batch."""
     model = auxiliary_model(net, kind, optimizer, xla)
     for x, y in data or batches():
         model.train_on_batch(x, y)
@@ -65,7 +65,7 @@ def trained(net, kind, optimizer, data=None, xla=False):
 
 
 def by_hand(net, kind, update, rates=(RATE,) * STEPS):
-    """The network after the same steps; `update` takes the total gradients as an optimizer does."""
+    """Return the network after the same steps; `update` takes total gradients, as an optimizer does."""
     variables = net.trainable_variables
     average = [np.zeros(variable.shape, np.float32) for variable in variables]
     for rate, (x, y) in zip(rates, batches(), strict=True):
@@ -147,7 +147,7 @@ def test_decay_has_the_learning_rate_of_its_own_step(kind, who):
 
 @both
 def test_averaged_weights_and_their_return(kind):
-    """`use_ema`: every third step the weights become their average, and so they do at the end."""
+    """With `use_ema` the weights become their average every third step and at the end."""
     options = {"use_ema": True, "ema_momentum": 0.6, "ema_overwrite_frequency": 3}
     average = []
 
@@ -170,7 +170,7 @@ def test_averaged_weights_and_their_return(kind):
     for x, y in batches():
         model.train_on_batch(x, y)
     assert_alike(net, wanted)
-    model.optimizer.finalize_variable_values(net.trainable_variables)  # As `fit` does at its end.
+    model.optimizer.finalize_variable_values(net.trainable_variables)  # `fit` does the same at its end.
     for variable in net.trainable_variables:
         np.testing.assert_allclose(variable, average[-1][variable.path], rtol=1e-4, atol=1e-5)
 
@@ -188,7 +188,7 @@ def test_constraints_hold_after_every_step(kind):
 
 @both
 def test_sparse_input_in_sixteen_bits(kind):
-    """As the dense layer on dense input, in the same policy."""
+    """The result is that of the dense layer on dense input, with the same policy."""
     x = (np.random.default_rng(1).random((16, 30)) < 0.2).astype(np.float32)
     nets = []
     policy = keras.config.dtype_policy()
@@ -217,7 +217,7 @@ def test_auxiliary_losses_get_outputs_of_full_precision():
 
 @keras.saving.register_keras_serializable("tests")
 class Heads(keras.Model):
-    """As a person writes a model: without `build`."""
+    """A user's model without `build`."""
 
     def __init__(self, sparse=False, **kwargs):
         super().__init__(**kwargs)
@@ -255,7 +255,7 @@ def test_moving_statistics_go_on_once_a_step(kind):
     net = trained(network(keras.layers.BatchNormalization), kind, keras.optimizers.SGD(RATE))
     wanted = network(keras.layers.BatchNormalization)
     assert_alike(net, by_hand(wanted, kind, keras.optimizers.SGD(RATE).apply_gradients))
-    # Where weights stay as they are, Keras' own training makes the same forward passes.
+    # If the weights do not change, Keras' own training makes the same forward passes.
     still, plain = network(keras.layers.BatchNormalization), network(keras.layers.BatchNormalization)
     trained(still, kind, keras.optimizers.SGD(0.0))
     plain.compile(keras.optimizers.SGD(0.0), {"y": MSE}, run_eagerly=True)

@@ -1,4 +1,4 @@
-"""The losses in the logs: means over weighted examples, whatever the size of a batch."""
+"""Losses in the logs are means over weighted examples, for batches of any size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHTS = np.array([0.5, 1, 2, 0.1, 3], np.float32)
 
 @pytest.fixture
 def model():
-    """Training leaves it as it is."""
+    """Return a model that training does not change."""
     inputs = keras.Input((3,))
     network = keras.Model(inputs, {name: keras.layers.Dense(1, name=name)(inputs) for name in Y})
     model = AuxiliaryModel(network, AuxiliaryLoss({"other": "mse"}))

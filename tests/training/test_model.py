@@ -1,4 +1,4 @@
-"""AuxiliaryModel: an independent implementation's trajectories, and Keras' manners."""
+"""AuxiliaryModel: compare trajectories with an independent implementation, and check Keras' API."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def two_headed():
 @pytest.mark.parametrize("overall", [False, True])
 @pytest.mark.parametrize(("alpha", "start"), [(1.0, "zero"), (0.3, "zero"), (0.3, "first")])
 def test_auxiliary_loss_is_coupled(mode, overall, alpha, start):
-    """Three steps of gradient descent, written out with `censor`."""
+    """Return the weights after three steps of gradient descent with `censor`."""
     x, y = batch()
     mine, written_out = two_headed(), two_headed()
     model = AuxiliaryModel(mine, AuxiliaryLoss(norm_of_hidden), mode, 0.5, alpha, overall, start=start)
-    # One mode compiled, as golden trajectories are.
+    # Compile one mode only; the golden trajectories are compiled, too.
     model.compile(keras.optimizers.SGD(0.1), {"logit": BCE}, run_eagerly=mode != "Projection")
     variables = written_out.trainable_variables
     average = [0.0] * len(variables)
@@ -170,7 +170,7 @@ def test_saved_and_loaded_it_goes_on_alike(tmp_path, auxiliary):
 
 
 def test_gradients_that_do_not_reach():
-    """The head has no auxiliary gradient: it is no part of the statistics."""
+    """The head has no auxiliary gradient, so the statistics omit it."""
     x, y = batch()
     net = two_headed()
     model = AuxiliaryModel(net, AuxiliaryLoss(norm_of_hidden), "Projection", lam=1.0)
@@ -225,7 +225,7 @@ def test_unbuilt_frozen_and_embedding_layers():
 
 
 class Twins(keras.Model):
-    """Two layers of one name and different sizes."""
+    """A model with two layers of the same name and different sizes."""
 
     def __init__(self):
         super().__init__()
@@ -244,13 +244,15 @@ def test_layers_of_one_name_keep_their_own_average():
 
 @pytest.mark.parametrize("overall", [False, True])
 def test_variables_of_float64(overall):
-    """They are censored in float64; statistics are float32 as ever."""
+    """Censoring is in float64; the statistics are float32 as always."""
     x, y = batch()
     weights = {}
     for dtype in ("float32", "float64"):
         keras.utils.set_random_seed(0)
         layers = [keras.layers.Dense(n, "tanh", dtype=dtype) for n in (8, 8)]
-        net = keras.Sequential([keras.Input((20,)), *layers, keras.layers.Dense(1)])  # Of two types.
+        net = keras.Sequential(
+            [keras.Input((20,)), *layers, keras.layers.Dense(1)]
+        )  # Variables of two types.
         start = np.random.default_rng(0)
         net.set_weights([0.3 * start.normal(size=weight.shape) for weight in net.get_weights()])
         model = AuxiliaryModel(net, mode="Orthogonal", lam=0.1, alpha=0.5, overall=overall)
@@ -276,11 +278,13 @@ def test_batch_losses_are_kept_for_a_thousand_steps():
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
     model.fit(data, steps_per_epoch=LOSSES_KEPT, verbose=0)
     assert model.steps == LOSSES_KEPT + 3
-    with pytest.raises(ValueError, match=f"since=2: of {LOSSES_KEPT + 3} losses only the last"):
+    with pytest.raises(ValueError, match=f"since=2: only the last {LOSSES_KEPT} of {LOSSES_KEPT + 3}"):
         model.batch_losses(2)
     losses = model.batch_losses(3)
     assert len(losses) == LOSSES_KEPT
-    assert (np.diff(losses) <= 0).all()  # In the order of the steps, across the end of the buffer.
+    assert (
+        np.diff(losses) <= 0
+    ).all()  # Losses are in the order of the steps, across the end of the buffer.
 
 
 def test_more_steps_in_one_call_than_losses_are_kept():

@@ -1,4 +1,4 @@
-"""Optimizers that scale losses, skip steps or accumulate gradients: what is censored stays the same."""
+"""Optimizers that scale losses, skip steps or accumulate gradients censor the same gradients."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_scale(output, steps):
     assert float(optimizer.dynamic_scale) == scale / 2
     assert all((old == new).all() for old, new in zip(before, trained.get_weights(), strict=True))
     assert trained.censoring_statistics() == statistics
-    if steps:  # Nor does it leave anything behind in the sums.
+    if steps:  # A skipped step does not change the sums, either.
         assert_same(train(trained, parts=2), train(model(adam()), steps=6))
 
 

@@ -1,4 +1,4 @@
-"""tf.distribute: two devices train to the weights of one."""
+"""With tf.distribute, training on two devices gives the weights of training on one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def test_two_devices_train_as_one():
-    """In a process of its own: TensorFlow divides the CPU before its first use only."""
+    """Run in a separate process: TensorFlow can divide the CPU only before its first use."""
     program = Path(__file__).with_name("two_replicas.py")
     done = subprocess.run([sys.executable, program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""What a saved model says of functions that are not registered."""
+"""Messages about functions in a saved model that are not registered."""
 
 from __future__ import annotations
 

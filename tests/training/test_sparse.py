@@ -1,4 +1,4 @@
-"""The sparse layer against Keras' dense one."""
+"""Compare the sparse layer with Keras' dense layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ rng = np.random.default_rng(0)
 
 def test_values_gradients_and_saving_are_those_of_dense(tmp_path):
     dense = (rng.random((6, 30)) < 0.2) * rng.normal(size=(6, 30))
-    dense[2] = 0  # A row without any entry.
+    dense[2] = 0  # One row has no entry.
     x = tf.constant(dense, tf.float32)
     sparse = tf.sparse.from_dense(x)
     ours, theirs = SparseDense(5, "relu"), keras.layers.Dense(5, "relu")
@@ -40,7 +40,7 @@ def test_values_gradients_and_saving_are_those_of_dense(tmp_path):
 
 
 def test_densified_it_is_the_same():
-    """As on a GPU."""
+    """The result is the same if the input is made dense, as on a GPU."""
     sparse = tf.sparse.from_dense(tf.cast(rng.random((6, 30)) < 0.2, tf.float32))
     kernel = tf.constant(rng.normal(size=(30, 5)), tf.float32)
     found = []

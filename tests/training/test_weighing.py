@@ -1,4 +1,4 @@
-"""Training with the modes that weigh all directions together."""
+"""Training with joint modes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model_of(mode, overall=True, lam=LAM, alpha=0.3, optimizer="sgd", **options)
 
 
 def directions(net):
-    """The gradients of both losses, and the weights."""
+    """Return the gradients of both losses, and the weights."""
     with tf.GradientTape(persistent=True) as tape:
         outputs = net(X)
         losses = {name: tf.reduce_mean((Y[name] - outputs[name]) ** 2) for name in Y}
@@ -58,14 +58,14 @@ def test_steps_are_those_of_combine(mode, overall):
         for variable, direction in zip(net.trainable_variables, total, strict=True):
             variable.assign_sub(RATE * direction)
     for mine, wanted in zip(model.network.get_weights(), net.get_weights(), strict=True):
-        # Nash-MTL divides by gains, which rounding of a small one alters more.
+        # Nash-MTL divides by gains, so rounding of a small gain has a larger effect.
         rtol = 1e-3 if mode == "Nash-MTL" else 1e-4
         np.testing.assert_allclose(mine, wanted, rtol=rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize("overall", [False, True])
 def test_a_step_written_out_in_numpy(overall):
-    """IMTL-G by its formula; the head of the primary loss knows no other loss, but decays."""
+    """IMTL-G by its formula; only the primary loss and the decay reach the head of the primary loss."""
     model, net = model_of("IMTL-G", overall, run_eagerly=True), network()
     model.train_on_batch(X, Y)
     scales = [1, LAM, LAM * WEIGHT]
@@ -78,7 +78,7 @@ def test_a_step_written_out_in_numpy(overall):
     ]
 
     def weights(parts):
-        """Of gradients, one in a row of each part."""
+        """Return the weights of IMTL-G; each part has one gradient in each row."""
         G = sum(part @ part.T for part in parts)
         v = np.linalg.pinv(G) @ np.sqrt(np.diag(G))
         return v / v.sum()
@@ -96,7 +96,7 @@ def test_a_step_written_out_in_numpy(overall):
 
 
 def test_gradvac_remembers_cosines():
-    """Three steps, written out; a gradient that a variable does not have counts as zero."""
+    """Take three steps by hand; a missing gradient of a variable counts as zero."""
     model, net = model_of("GradVac", run_eagerly=True), network()
     memory, scales = tf.zeros((1, 3, 3)), np.float32([1, LAM, LAM * WEIGHT])
     for step in range(3):
@@ -166,7 +166,7 @@ def test_a_step_that_is_not_finite_is_forgotten():
 
 
 def test_statistics_are_against_the_primary_gradient():
-    """As those of the other modes, whatever the weights."""
+    """Statistics are those of the other modes, for any weights."""
     found = []
     for mode in ("Mean", "Multitask"):
         model = model_of(mode, alpha=1.0, run_eagerly=True)
@@ -193,7 +193,7 @@ def test_what_combine_and_censor_refuse():
         auxgrad.censor(g, u[0], "MGDA")
     with pytest.raises(ValueError, match=r"mode 'MGDA': weighs .* without \(a, b\)"):
         auxgrad.censoring.coefficients("MGDA", *tf.ones((3, 1)))
-    # lam, and what no loss reaches.
+    # Check the effect of lam, and a variable that no loss reaches.
     total = auxgrad.combine([[1.0], None, None], [[None, [2.0], None]], "MGDA", lam=0.5)
     assert [None if each is None else each.numpy().tolist() for each in total] == [[1.0], [1.0], None]
     assert auxgrad.combine(g, u, "MGDA", lam=0.0)[0].numpy().tolist() == g[0]
@@ -215,7 +215,7 @@ def test_a_mode_of_ones_own():
     for mine, wanted in zip(model.network.get_weights(), net.get_weights(), strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-6)
     with pytest.raises(
-        ValueError, match="mode 'Wrong': weigh has a parameter 'beta'; after G there may be"
+        ValueError, match="mode 'Wrong': weigh has a parameter 'beta'; after G it may take"
     ):
         auxgrad.Mode("Wrong", weigh=lambda G, beta: G)
     wrong = auxgrad.Mode("Wrong", weigh=lambda G: tf.linalg.trace(G))

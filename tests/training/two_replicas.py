@@ -1,4 +1,4 @@
-"""A program that trains on one and on two devices, and prints the largest differences as JSON."""
+"""Train on one and on two devices, and print the largest differences as JSON."""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
-"""Modes that weigh all gradients together: functions of their Gram matrix.
+"""Weigh all gradients together: functions of their Gram matrix.
 
-With n = k + 1 gradients, that of the primary loss first and then lam·w·u of each of k auxiliaries, G has
-⟨row i, row j⟩ at (i, j). `weigh(G) -> w` returns the weights of their sum:
+With k auxiliaries there are n = k + 1 gradients: that of the primary loss first, then lam·w·u of each
+auxiliary. The Gram matrix G has the inner product of gradients i and j at (i, j). `weigh(G) -> w`
+returns the weights of the sum:
 
     total = w_0·g + Σ w_i·(lam·w·u)_i
 
-G may have leading dimensions, one matrix for each variable: the functions take (..., n, n) and return
-(..., n), in float64 whatever the type of G, which only says how exact G is.
+G may have leading dimensions, for example one matrix for each variable: the functions take shape
+(..., n, n) and return shape (..., n). The weights are float64 for every type of G; the type of G only
+tells how large its rounding errors are.
 """
 
 from auxgrad.censoring.joint.averages import mean, random_weighting

@@ -1,4 +1,4 @@
-"""Nash's bargaining solution."""
+"""Weights from Nash's bargaining solution."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MOST_STEPS = 100
 
 
 def nash_mtl(G: tf.Tensor) -> tf.Tensor:
-    """Sum the gradients so that the product of their gains is greatest.
+    """Return weights that maximise the product of the gains of all tasks.
 
         w = √‖G‖·α     with G·α = 1/α, elementwise, α > 0;  then scaled to ‖total‖ ≤ 1
 
-    Navon et al., *Multi-task learning as a bargaining game*, arXiv 2202.01017, algorithm 1, with the
-    scale √‖G‖ (Frobenius) and the largest norm of the authors' program. α minimises the convex and
-    self-concordant ½·α'Gα − Σ log α, by damped Newton steps: until the Newton decrement is below 1e-9,
-    at most 100. TorchJD linearises instead, from the last α on, and stops at a residual of 1e-3. A
-    gradient that is zero takes no part: its weight is zero.
+    Source: Navon et al., *Multi-task learning as a bargaining game*, arXiv 2202.01017, algorithm 1. The
+    scale √‖G‖ (Frobenius norm) and the bound of ‖total‖ are those of the authors' program. α minimises
+    the convex and self-concordant function ½·α'Gα − Σ log α. It is found by at most 100 damped Newton
+    steps, until the Newton decrement is below 1e-9. TorchJD linearises the problem around its last α
+    instead, and stops at a residual of 1e-3. A zero gradient has weight zero.
     """
     C, norms = cosines(G)
     n = G.shape[-1]

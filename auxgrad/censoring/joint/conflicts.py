@@ -1,7 +1,7 @@
-"""Methods that take from each gradient its conflict with every other, one after the other.
+"""Methods that change each gradient by its conflicts with all others, one after another.
 
-Row i of C holds the changed gradient i as a sum of the given ones: g_i' = Σ_j C_ij·g_j. Its product with
-gradient j is then (C·G)_ij. w is the sum of the rows of C.
+Row i of the matrix C holds the changed gradient i as a combination of the given gradients:
+g_i' = Σ_j C_ij·g_j. Its inner product with gradient j is (C·G)_ij. w is the sum of the rows of C.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import tensorflow as tf
 
 
 def pcgrad(G: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Take from each gradient its projection on every other that it conflicts with, then sum.
+    """Return the weights of the sum of all gradients, each without its conflicts with the others.
 
         g_i' ← g_i' − min(⟨g_i', g_j⟩, 0) / ‖g_j‖² · g_j     for all j ≠ i, in random order
 
-    Yu et al., *Gradient surgery for multi-task learning*, arXiv 2001.06782, algorithm 1. With two
-    gradients there is one order. A gradient that is zero is in no conflict.
+    Source: Yu et al., *Gradient surgery for multi-task learning*, arXiv 2001.06782, algorithm 1. With
+    two gradients there is only one order. A zero gradient conflicts with none.
 
-    >>> pcgrad(tf.constant([[1.0, -1.0], [-1.0, 2.0]]), tf.constant([0, 0])).numpy().tolist()
-    [2.0, 1.5]
+    Examples:
+        >>> pcgrad(tf.constant([[1.0, -1.0], [-1.0, 2.0]]), tf.constant([0, 0])).numpy().tolist()
+        [2.0, 1.5]
     """
     G = tf.cast(G, tf.float64)
     C = _identity(G)
@@ -33,21 +34,27 @@ def pcgrad(G: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def gradvac(
     G: tf.Tensor, seed: tf.Tensor, memory: tf.Tensor, alpha: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Raise the cosine of each gradient to every other to its moving average, then sum.
+    """Return the weights of the sum of all gradients, with each cosine raised to its moving average.
 
-    With φ the cosine of g_i' and g_j and φ̂ its average, where φ < φ̂, for all j ≠ i in random order:
+    φ is the cosine of g_i' and g_j, and φ̂ its moving average, zero at first. For all j ≠ i, in random
+    order, if φ < φ̂:
 
         g_i' ← g_i' + ‖g_i'‖·(φ̂·√(1 − φ²) − φ·√(1 − φ̂²)) / (‖g_j‖·√(1 − φ̂²)) · g_j
 
-    and always φ̂ ← (1 − alpha)·φ̂ + alpha·φ, from φ̂ = 0 on. Wang et al., *Gradient vaccine*, arXiv
-    2010.05874, algorithm 1; alpha is their β. A pair with a gradient that is zero is left as it is, its
-    φ̂ too; TorchJD adds 1e-8 to denominators instead, which matters for norms that small.
+    In any case φ̂ ← (1 − alpha)·φ̂ + alpha·φ.
+
+    Source: Wang et al., *Gradient vaccine*, arXiv 2010.05874, algorithm 1; alpha is their β. A pair with
+    a zero gradient changes neither gradient nor φ̂. TorchJD adds 1e-8 to the denominators instead, which
+    matters for norms that small.
 
     Args:
-        memory: φ̂, shape (..., n, n).
+        G: Gram matrix, shape (..., n, n).
+        seed: Two integers, different at each step, that fix the order.
+        memory: φ̂ of the last step, shape (..., n, n).
+        alpha: Share of the newest cosine in φ̂, in (0, 1].
 
     Returns:
-        The weights and the new φ̂.
+        The weights, shape (..., n), and the new φ̂.
     """
     G = tf.cast(G, tf.float64)
     C = _identity(G)
@@ -69,9 +76,12 @@ def gradvac(
 
 
 def _order(G: tf.Tensor, seed: tf.Tensor) -> list[tf.Tensor]:
-    """Row i of the t-th matrix has a one at what gradient i meets as the t-th; once it is i itself."""
+    """Return n matrices; row i of matrix t has a one at the gradient that gradient i meets t-th.
+
+    Each gradient meets itself once; the caller must skip that.
+    """
     n = G.shape[-1]
-    if n == 2:  # No order to draw.
+    if n == 2:  # There is only one order.
         return [tf.eye(2, dtype=tf.float64)[::-1] + tf.zeros_like(G)]
     drawn = tf.argsort(tf.random.stateless_uniform(tf.shape(G), seed, alg="philox"))
     return tf.unstack(tf.one_hot(drawn, n, dtype=tf.float64), axis=-2)
@@ -82,7 +92,7 @@ def _identity(G: tf.Tensor) -> tf.Tensor:
 
 
 def _inner(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Products of the rows."""
+    """Return the inner products of the rows."""
     return tf.reduce_sum(left * right, axis=-1)
 
 

@@ -1,7 +1,7 @@
 """Eigenvalues of small matrices to full accuracy.
 
-`tf.linalg.eigh` stops at 1e-6 when XLA compiles it, which is too much for the square roots of small
-eigenvalues. With a few gradients Jacobi's method is short, and the most accurate.
+Compiled by XLA, `tf.linalg.eigh` stops at an error of 1e-6, which is too large for the square roots of
+small eigenvalues. For a few gradients Jacobi's method is short, and it is the most accurate one.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-SWEEPS = 8  # The error is squared in each; four are enough for five gradients.
+SWEEPS = 8  # Each sweep squares the error; four are enough for five gradients.
 
 
 def eigh(G: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the eigenvalues of symmetric matrices and the eigenvectors in columns, in no order.
+    """Return the eigenvalues and eigenvectors of symmetric matrices, unsorted.
 
     Args:
-        G: float64, shape (..., n, n).
+        G: Symmetric float64 matrices, shape (..., n, n).
+
+    Returns:
+        The eigenvalues, shape (..., n), and the eigenvectors in columns, shape (..., n, n).
     """
     n = G.shape[-1]
 
@@ -34,10 +37,10 @@ def eigh(G: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _rotation(A: tf.Tensor, p: int, q: int) -> tf.Tensor:
-    """The rotation R for which (R'AR)_pq = 0."""
+    """Return the rotation R with (R'AR)_pq = 0."""
     n = A.shape[-1]
     off, gap = A[..., p, q], A[..., q, q] - A[..., p, p]
-    # At most 45 degrees, or it need not converge.
+    # Rotate by at most 45 degrees: with larger angles the method may not converge.
     angle = 0.5 * tf.atan2(tf.where(gap < 0, -off, off) * 2, tf.abs(gap))[..., tf.newaxis, tf.newaxis]
     plane, turn = np.zeros((n, n)), np.zeros((n, n))
     plane[p, p] = plane[q, q] = turn[p, q] = 1

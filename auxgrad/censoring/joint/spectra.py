@@ -9,15 +9,17 @@ from auxgrad.censoring.joint.eigen import eigh
 
 
 def imtl_g(G: tf.Tensor) -> tf.Tensor:
-    """Sum the gradients so that the total has the same projection on each of them.
+    """Return the weights of the vector whose projections on all gradients are equal.
 
         w = G⁺·d / Σ G⁺·d     with d_i = ‖g_i‖, G⁺ the pseudo-inverse
 
-    Liu et al., *Towards impartial multi-task learning*, ICLR 2021; for dependent gradients as in Quinton
-    and Rey, arXiv 2406.16232. Weights may be negative. All are zero where Σ G⁺·d is, to 1e-12.
+    Source: Liu et al., *Towards impartial multi-task learning*, ICLR 2021; for linearly dependent
+    gradients as in Quinton and Rey, arXiv 2406.16232. Weights may be negative. All weights are zero if
+    Σ G⁺·d is zero, up to 1e-12 of the sum of the absolute values.
 
-    >>> imtl_g(tf.constant([[1.0, 0.0], [0.0, 4.0]], tf.float64)).numpy().round(6).tolist()
-    [0.666667, 0.333333]
+    Examples:
+        >>> imtl_g(tf.constant([[1.0, 0.0], [0.0, 4.0]], tf.float64)).numpy().round(6).tolist()
+        [0.666667, 0.333333]
     """
     values, vectors, is_positive = _eigen(G)
     d = tf.sqrt(tf.maximum(tf.linalg.diag_part(tf.cast(G, tf.float64)), 0))
@@ -29,12 +31,12 @@ def imtl_g(G: tf.Tensor) -> tf.Tensor:
 
 
 def aligned_mtl(G: tf.Tensor) -> tf.Tensor:
-    """Turn and scale the gradients until they are orthogonal and of one norm, then average.
+    """Return the weights of the mean gradient after all are made orthogonal and equally long.
 
-        w = √λ_min·V·Λ^(−1/2)·V'·(1/n, …, 1/n)     with G = V·Λ·V', eigenvalues of zero left out
+        w = √λ_min·V·Λ^(−1/2)·V'·(1/n, …, 1/n)     with G = V·Λ·V', without zero eigenvalues
 
-    Senushkin et al., *Independent component alignment for multi-task learning*, arXiv 2305.19000,
-    algorithm 1. Gradients that are all zero have weights 1/n.
+    Source: Senushkin et al., *Independent component alignment for multi-task learning*, arXiv
+    2305.19000, algorithm 1. If all gradients are zero, the weights are 1/n.
     """
     n = G.shape[-1]
     values, vectors, is_positive = _eigen(G)
@@ -46,8 +48,8 @@ def aligned_mtl(G: tf.Tensor) -> tf.Tensor:
 
 
 def _eigen(G: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Eigenvalues, eigenvectors in columns, and which values are more than rounding of G explains."""
-    exactness = G.shape[-1] * np.finfo(G.dtype.as_numpy_dtype).eps
+    """Return eigenvalues, eigenvectors in columns, and which eigenvalues exceed the rounding of G."""
+    rounding = G.shape[-1] * np.finfo(G.dtype.as_numpy_dtype).eps
     values, vectors = eigh(tf.cast(G, tf.float64))
     largest = tf.reduce_max(values, axis=-1, keepdims=True)
-    return values, vectors, values > exactness * tf.maximum(largest, 0)
+    return values, vectors, values > rounding * tf.maximum(largest, 0)

@@ -1,4 +1,4 @@
-"""Sentiment of movie reviews; weight decay is the auxiliary direction."""
+"""Sentiment of movie reviews, with weight decay as the auxiliary task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ __all__ = ["AclImdb", "Corpus", "Imdb", "Imdb25k", "Reviews"]
 
 
 class Reviews(Problem):
-    """Dense relu layers and one logit on multi-hot reviews, sigmoid cross-entropy, Adam."""
+    """Classification of multi-hot movie reviews by dense relu layers and one logit.
+
+    The loss is the sigmoid cross-entropy, and the optimizer is Adam. Source: V. Tran-Thien, *Censoring
+    the auxiliary loss gradient to mitigate risks of negative transfer*.
+    """
 
     uses_global_state = False
 
@@ -31,6 +35,7 @@ class Reviews(Problem):
     patience: PositiveWhole = 5
 
     def load(self) -> Data:
+        """Return the reviews as sparse multi-hot rows, encoded now or read from the cache."""
         import numpy as np
 
         from auxgrad.problems.reviews import corpus
@@ -52,6 +57,7 @@ class Reviews(Problem):
         )
 
     def build(self, data: Data, seed: int) -> Training:
+        """Return a dense network for as many columns as the data has."""
         import keras
 
         import auxgrad
@@ -65,7 +71,7 @@ class Reviews(Problem):
             optimizer=keras.optimizers.Adam(self.learning_rate),
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
             loss_label="cross-entropy, nats",
-            metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],  # Of the logit.
+            metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],  # 0 is p = 1/2 as logit.
             batch_size=self.batch_size,
             epochs=self.epochs,
             patience=self.patience,

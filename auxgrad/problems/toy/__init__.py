@@ -1,4 +1,4 @@
-"""Points in the plane: a picture of what each mode does to two losses."""
+"""Points in the plane, to draw how each mode combines two losses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import auxgrad
 
 __all__ = ["Toy"]
 
-STEPS = 10  # In an epoch, after each of which a point is recorded.
+STEPS = 10  # Steps in an epoch; the points are recorded after each epoch.
 
 POINTS = "a list of points [x, y]"
 
@@ -27,8 +27,9 @@ def _checked(points: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], 
 class Toy(auxgrad.Problem):
     """Points p in the plane; primary loss (‖p‖ − 1)², auxiliary loss ‖p − (2, 0)‖².
 
-    Each starting point is a variable of its own, so that with overall=false the paths do not depend on
-    one another. The paths are on record as the metrics val_point_1_x, val_point_1_y and so on.
+    Source: V. Tran-Thien, *Censoring the auxiliary loss gradient to mitigate risks of negative
+    transfer*. Each starting point is a separate variable, so that with overall=false the paths do not
+    depend on each other. The paths are recorded as the metrics val_point_1_x, val_point_1_y, ...
     """
 
     uses_global_state = False
@@ -39,16 +40,18 @@ class Toy(auxgrad.Problem):
     epochs: PositiveWhole = 150
 
     def load(self) -> auxgrad.Data:
+        """Return constant examples: the losses depend only on the points."""
         import numpy as np
 
         def part(rows: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-            # The input stands for nothing, and the target is the radius.
+            # The input has no meaning; the target is the radius.
             ones = np.ones((rows, 1), np.float32)
             return ones, {f"point_{i + 1}": ones for i in range(len(self.starts))}
 
         return auxgrad.Data(train=part(STEPS), validation=part(1), test=part(1))
 
     def build(self, data: auxgrad.Data, seed: int) -> auxgrad.Training:
+        """Return a model whose variables are the points; the seed has no effect."""
         import keras
 
         from auxgrad.problems.toy import network
@@ -63,6 +66,6 @@ class Toy(auxgrad.Problem):
             metrics={name: [network.x, network.y] for name in points.output_names},
             batch_size=1,
             epochs=self.epochs,
-            patience=self.epochs,  # The path is the result, not where the loss was lowest.
+            patience=self.epochs,  # The result is the whole path, not the point of the lowest loss.
             description=f"{len(self.starts)} points in the plane, Adam 0.01",
         )

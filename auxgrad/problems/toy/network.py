@@ -11,7 +11,7 @@ GOAL = (2.0, 0.0)
 
 
 def build(starts: Sequence[Sequence[float]]) -> keras.Model:
-    """Return a model whose outputs point_1, point_2, ... are its variables, at first these points."""
+    """Return a model whose outputs point_1, point_2, ... are its variables, with these start values."""
     inputs = keras.Input((1,), name="one")
     points = {}
     for i, start in enumerate(starts):

@@ -1,1 +1,1 @@
-"""What follows the gradients in an optimisation step: averaging, censoring, updating, counting."""
+"""Parts of an optimisation step after the gradients: averaging, censoring, updating, counting."""

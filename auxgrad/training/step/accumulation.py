@@ -1,4 +1,4 @@
-"""Gradient accumulation: directions are averaged over several steps, and then censored."""
+"""Gradient accumulation: average directions over several steps, then censor the averages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRIMARY = "primary gradient"
 
 
 def accumulation_steps(optimizer: keras.optimizers.Optimizer) -> int:
-    """Return the steps between two updates of the optimizer."""
+    """Return the number of steps between two updates of the optimizer."""
     return _inner(optimizer).gradient_accumulation_steps or 1
 
 
@@ -26,12 +26,12 @@ def check_replicas(optimizer: keras.optimizers.Optimizer, replicas: int) -> None
 class Accumulators:
     """Sums of the directions since the last update of an optimizer.
 
-    They are variables of the optimizer, so that they are saved with its state.
+    The sums are variables of the optimizer, so that they are saved with its state.
 
     Args:
-        optimizer: has `gradient_accumulation_steps` and is built.
-        variables: the trainable variables.
-        names: of the auxiliaries with a direction in every step.
+        optimizer: A built optimizer with `gradient_accumulation_steps`.
+        variables: The trainable variables.
+        names: Names of the auxiliaries that have a direction in every step.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Accumulators:
 
     def is_last_step(self) -> tf.Tensor:
         """Return whether the optimizer updates the variables in this step."""
-        # Private, but what Keras decides by: `iterations` counts updates.
+        # A private counter, by which Keras decides: the public `iterations` counts updates.
         return (_inner(self.optimizer)._iterations.value + 1) % self.steps == 0
 
     def add(
@@ -62,13 +62,13 @@ class Accumulators:
         counts: tf.Tensor | None,
         is_last: tf.Tensor,
     ) -> dict[str, Directions]:
-        """Return the means of the directions since the last update, this step's included.
+        """Return the means of the directions since the last update, including this step.
 
         Args:
-            variables: of the directions.
-            directions: by `PRIMARY` and names of auxiliaries.
-            counts: False leaves everything as it is; None means True.
-            is_last: whether the sums start anew after this step.
+            variables: Variables of the directions.
+            directions: Directions by `PRIMARY` and by names of auxiliaries.
+            counts: Whether to change the sums; None means True.
+            is_last: Whether to reset the sums after this step.
         """
         return {
             name: [
@@ -88,8 +88,8 @@ class Accumulators:
         own.assign(left if counts is None else tf.where(counts, left, own.value))
         return total / self.steps
 
-    def handed(self, directions: Directions, is_last: tf.Tensor) -> Directions:
-        """Return what the optimizer, which sums and averages too, takes for these directions."""
+    def for_optimizer(self, directions: Directions, is_last: tf.Tensor) -> Directions:
+        """Return the gradients to pass to the optimizer, which averages over the steps again."""
         return [
             None if each is None else tf.where(is_last, self.steps * each, tf.zeros_like(each))
             for each in directions

@@ -1,4 +1,4 @@
-"""Modes with a rule, in a training step: each auxiliary is censored against the reference."""
+"""Apply a mode with a rule in a training step: censor each auxiliary against the reference."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from auxgrad.training.step.reference import MovingAverage
 
 
 class Censoring:
-    """Makes a·u + b·v of each auxiliary direction.
+    """Compute a·u + b·v for each auxiliary direction u.
 
     Args:
-        mode: has a rule.
-        overall, alpha: of the model.
-        average: of the primary gradient; None: the reference is the last one.
+        mode: Mode with a rule.
+        overall: As for `AuxiliaryModel`.
+        alpha: Variable of the model.
+        average: Moving average of the primary gradient; None if the reference is the last gradient.
     """
 
     def __init__(
@@ -36,13 +37,14 @@ class Censoring:
         statistics: Mapping[str, CensoringStatistics],
         updates: tf.Tensor | None,
     ) -> tuple[Directions, dict[str, Directions]]:
-        """Return the primary gradient and the auxiliary directions as they are to be applied.
+        """Return the primary gradient and the censored auxiliary directions.
 
         Args:
-            primary, auxiliary: g, and u of each auxiliary.
-            slots: ranks of their variables.
-            statistics: of each auxiliary.
-            updates: False leaves the average and the statistics as they are; None means True.
+            primary: g, one tensor for each variable.
+            auxiliary: u of each auxiliary, by name.
+            slots: Indices of the variables among all that the model was built with.
+            statistics: Statistics of each auxiliary, by name.
+            updates: Whether to update the average and the statistics; None means True.
         """
         assert self._mode.rule is not None
         reference = primary
@@ -56,6 +58,6 @@ class Censoring:
         return primary, censored
 
     def restart(self) -> None:
-        """Return to the first step."""
+        """Reset to the state before the first step."""
         if self._average is not None:
             self._average.reset()

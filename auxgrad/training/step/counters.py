@@ -1,4 +1,4 @@
-"""What a model counts on the device while it trains, so that no step waits for the host."""
+"""Counters of a model on the device, so that no training step waits for the host."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class BatchLosses:
     """The primary losses of the last training steps, and the number of steps.
 
     Args:
-        at_once: steps of one call of TensorFlow, between which nobody can ask. `LOSSES_KEPT` losses are
-            kept, or those of two calls.
+        at_once: Steps in one call of TensorFlow; losses can be read only between calls. `LOSSES_KEPT`
+            losses are kept, or those of two calls if these are more.
     """
 
     def __init__(self, at_once: int = 1) -> None:
         self.kept = max(LOSSES_KEPT, 2 * at_once)
-        # Plain tf.Variables are no part of a Keras model's weights: not saved, not restored.
+        # Plain tf.Variables are not weights of the Keras model: they are neither saved nor restored.
         self._losses = tf.Variable(
             tf.zeros((self.kept,)), trainable=False, name="losses", aggregation=SAME
         )
@@ -31,12 +31,12 @@ class BatchLosses:
 
     @property
     def steps(self) -> int:
-        """Steps since the start or the last reset."""
+        """The number of steps since the start or the last reset."""
         return int(self._steps.numpy())
 
     @property
     def counter(self) -> tf.Variable:
-        """The number of steps."""
+        """The variable with the number of steps."""
         return self._steps
 
     def append(self, loss: tf.Tensor) -> None:
@@ -46,35 +46,36 @@ class BatchLosses:
         self._steps.assign_add(1)
 
     def since(self, step: int) -> np.ndarray:
-        """Return the losses from a step on, counted from 0.
+        """Return the losses since a step, which is counted from 0.
 
-        Raises ValueError if that is more than are kept.
+        Raises:
+            ValueError: The first of these losses is no longer kept.
         """
         steps = self.steps
         if steps - step > self.kept:
-            raise ValueError(f"since={step}: of {steps} losses only the last {self.kept} are kept")
+            raise ValueError(f"since={step}: only the last {self.kept} of {steps} losses are kept")
         return np.take(self._losses.numpy(), np.arange(step, steps), mode="wrap")
 
     def reset(self) -> None:
-        """Go back to step 0."""
+        """Reset to step 0."""
         self._steps.assign(0)
 
 
 class CensoringStatistics:
-    """Sums over steps of cosine and conflict, for each variable and for all of them together."""
+    """Mean cosine and share of conflicts, for each variable and for all variables together."""
 
     def __init__(self, names: Sequence[str], prefix: str = "") -> None:
         self._names = tuple(prefix + name for name in (*names, "overall"))
-        # A row for each name: summed cosine, steps with conflict, steps counted.
+        # One row for each name: sum of the cosines, steps with a conflict, steps counted.
         self._sums = tf.Variable(tf.zeros((len(self._names), 3)), trainable=False, aggregation=SAME)
 
     def add(self, slots: Sequence[int], scalars: tf.Tensor, counts: tf.Tensor | None = None) -> None:
         """Count a step.
 
         Args:
-            slots: ranks of the variables in it.
-            scalars: ⟨u, v⟩, ‖u‖² and ‖v‖² of each, shape (len(slots), 3).
-            counts: False counts nothing; None means True.
+            slots: Indices of the variables.
+            scalars: ⟨u, v⟩, ‖u‖² and ‖v‖² of each variable, shape (len(slots), 3).
+            counts: Whether the step counts; None means True.
         """
         rows = [tf.zeros((3,))] * (len(self._names) - 1)
         for slot, row in zip(slots, tf.unstack(scalars), strict=True):
@@ -90,7 +91,7 @@ class CensoringStatistics:
         self._sums.assign_add(tf.stack([cosine, conflict, tf.cast(usable, tf.float32)], axis=1))
 
     def means(self) -> dict[str, float]:
-        """Return the means over the steps in which neither direction was zero; nothing without any."""
+        """Return the means over the steps in which neither direction was zero, if there are any."""
         means: dict[str, float] = {}
         for name, (cosine, conflict, steps) in zip(self._names, self._sums.numpy(), strict=True):
             if steps:

@@ -1,4 +1,4 @@
-"""Directions: one tensor for each variable, None where nothing reaches the variable."""
+"""Directions: one tensor for each variable, None where there is no gradient."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ Directions = Sequence[tf.Tensor | None]
 
 
 def dense(gradients: Sequence[Any]) -> Directions:
-    """Return the gradients with `tf.IndexedSlices`, as those of embeddings, made tensors."""
+    """Return the gradients with each `tf.IndexedSlices`, as from an embedding, converted to a tensor."""
     return [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]

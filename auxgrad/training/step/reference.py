@@ -13,9 +13,9 @@ class MovingAverage:
     """v_t = (1 − alpha)·v_{t−1} + alpha·g_t, for each variable of a network.
 
     Args:
-        variables: the variables, one average each.
-        add_weight: `keras.Model.add_weight` of the model that is to own the averages.
-        start: "zero" begins at v_0 = 0, "first" at v_1 = g_1.
+        variables: The variables; each has its own average.
+        add_weight: `keras.Model.add_weight` of the model that owns the averages.
+        start: "zero" for v_0 = 0, "first" for v_1 = g_1.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class MovingAverage:
         alpha: tf.Tensor,
         counts: tf.Tensor | None = None,
     ) -> list[tf.Tensor | None]:
-        """Take a step and return the averages.
+        """Update the averages and return them.
 
-        Where the gradient is None, the average stays as it is and None is returned.
+        Where a gradient is None, the average does not change and None is returned.
 
         Args:
-            slots: ranks of the gradients' variables.
-            gradients: g.
-            alpha: share of g in the average.
-            counts: False leaves all averages as they are; None means True.
+            slots: Indices of the variables of the gradients.
+            gradients: g, one gradient or None for each variable.
+            alpha: Share of g in the average.
+            counts: Whether to store the new averages; None means True.
         """
         if self._steps is not None:
             alpha = tf.where(self._steps.value == 0, 1.0, alpha)
@@ -76,7 +76,7 @@ class MovingAverage:
         return reference
 
     def reset(self) -> None:
-        """Go back to the start."""
+        """Reset all averages."""
         for average in self._averages:
             average.assign(tf.zeros_like(average.value))
         if self._steps is not None:

@@ -1,7 +1,8 @@
-"""Training on several devices at once: what a `tf.distribute` strategy makes of a step.
+"""Training on several devices: a step under a `tf.distribute` strategy.
 
-Every replica has the gradients of its part of the batch. Their sums are those of the whole batch, since
-Keras divides losses by the number of replicas; all replicas then censor the same sums.
+Each replica computes the gradients of its part of the batch. Because Keras divides losses by the number
+of replicas, the sums over replicas are the gradients of the whole batch. All replicas then censor the
+same sums.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from auxgrad.training.step.directions import Directions
 
-# For variables to which all replicas assign the same value.
+# The aggregation of variables to which all replicas assign the same value.
 SAME = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 
@@ -21,7 +22,7 @@ def count() -> int:
 
 
 def summed(directions: Directions) -> Directions:
-    """Return the sums over replicas."""
+    """Return the sums of the directions over all replicas."""
     present = [each for each in directions if each is not None]
     if count() == 1 or not present:
         return directions
@@ -29,10 +30,11 @@ def summed(directions: Directions) -> Directions:
     return [None if each is None else next(sums) for each in directions]
 
 
-def handed(directions: Directions) -> Directions:
-    """Return what each replica gives to the optimizer, which clips its part and then sums over replicas.
+def for_optimizer(directions: Directions) -> Directions:
+    """Return the gradients that this replica passes to the optimizer.
 
-    The first gives all and the others nothing, so that the whole is clipped.
+    The optimizer clips the gradients of each replica and then sums over replicas. The first replica
+    passes the whole gradients and the others pass zero, so that the optimizer clips the whole.
     """
     if count() == 1:
         return directions
@@ -44,7 +46,7 @@ def handed(directions: Directions) -> Directions:
 
 
 def assign_sub(variable: keras.Variable, value: tf.Tensor) -> None:
-    """Subtract a value, the same on all replicas, from a variable of the network."""
+    """Subtract a value from a variable of the network; it must be the same on all replicas."""
     if count() == 1:
         variable.assign_sub(value)
     else:
@@ -52,7 +54,7 @@ def assign_sub(variable: keras.Variable, value: tf.Tensor) -> None:
 
 
 def assign(variable: keras.Variable, value: tf.Tensor) -> None:
-    """Assign a value, the same on all replicas, to a variable of the network."""
+    """Assign a value to a variable of the network; it must be the same on all replicas."""
     if count() == 1:
         variable.assign(value)
         return

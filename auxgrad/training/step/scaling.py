@@ -1,4 +1,4 @@
-"""Loss scaling, with which Keras' optimizers keep small float16 gradients from vanishing."""
+"""Loss scaling, by which Keras' optimizers keep small float16 gradients from vanishing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from auxgrad.training.step.directions import Directions
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | None:
-    """Return what the optimizer multiplies losses by and divides gradients by; None for nothing."""
+    """Return the factor by which the optimizer multiplies losses and divides gradients, or None."""
     if skips_steps(optimizer):
         return tf.convert_to_tensor(optimizer.dynamic_scale)
     factor = optimizer.loss_scale_factor
@@ -17,7 +17,7 @@ def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | None:
 
 
 def skips_steps(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Return whether the optimizer leaves out steps whose gradients are not finite."""
+    """Return whether the optimizer skips steps whose gradients are not finite."""
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
@@ -27,5 +27,5 @@ def multiplied(directions: Directions, scale: tf.Tensor) -> Directions:
 
 
 def divided(directions: Directions, scale: tf.Tensor) -> Directions:
-    """Return the directions without the scale."""
+    """Return the directions divided by the scale."""
     return [None if each is None else each / tf.cast(scale, each.dtype) for each in directions]

@@ -1,4 +1,4 @@
-"""One optimisation step from gradients on: censoring, the optimizer, decoupled directions."""
+"""An optimisation step after the gradients: censoring, optimizer, decoupled directions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ class CensoredUpdate:
     """The part of a training step that XLA compiles.
 
     Args:
-        auxiliaries: by name.
-        mode, overall, start: as for `AuxiliaryModel`.
-        lam, alpha, seed: variables of the model.
-        variables: the trainable variables of the network when the model is built.
-        add_weight: `keras.Model.add_weight` of the model that owns what is kept between steps.
-        has_average: whether the reference is a moving average, not the last primary gradient.
+        auxiliaries: The auxiliaries by name.
+        mode: The mode of the model.
+        overall: As for `AuxiliaryModel`.
+        lam: Variable of the model.
+        alpha: Variable of the model.
+        seed: Variable of the model.
+        variables: The trainable variables of the network when the model is built.
+        add_weight: `keras.Model.add_weight` of the model that owns the state between steps.
+        has_average: Whether the reference is a moving average, not the last primary gradient.
+        start: As for `AuxiliaryModel`.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class CensoredUpdate:
             weights = {name: each.weight for name, each in auxiliaries.items()}
             size = len(variables)
             self._method = Weighing(mode, overall, lam, alpha, seed, weights, size, add_weight)
-        # By identity: in a model of a user's own two layers may have one name.
+        # Look variables up by identity: in a user's model two layers may have the same name.
         self._slot_of = {id(variable): slot for slot, variable in enumerate(variables)}
         self._accumulators: Accumulators | None = None
         names = [".".join(variable.path.split("/")[-2:]) for variable in variables]
@@ -70,7 +74,7 @@ class CensoredUpdate:
     def accumulate_for(
         self, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
     ) -> None:
-        """Make room for what a built optimizer accumulates, if it does and has not been met before."""
+        """Create the accumulators of a built optimizer, if it accumulates gradients and has none yet."""
         if self._ignores or accumulation_steps(optimizer) == 1:
             self._accumulators = None
         elif self._accumulators is None or self._accumulators.optimizer is not optimizer:
@@ -87,10 +91,10 @@ class CensoredUpdate:
         """Take a step.
 
         Args:
-            optimizer: takes the coupled directions with the primary gradient.
-            variables: what is trained now.
+            optimizer: Optimizer for the primary gradient and the coupled directions.
+            variables: The variables that are trainable now.
             primary: g, times the loss scale of the optimizer.
-            auxiliary: u of each coupled auxiliary that has one in this step, times the loss scale.
+            auxiliary: u of each coupled auxiliary with data in this step, times the loss scale.
         """
         if self._ignores:
             _apply(optimizer, primary, variables)
@@ -101,7 +105,7 @@ class CensoredUpdate:
             for name, each in self._auxiliaries.items()
             if isinstance(each, WeightDecay)
         }
-        # Whether the variables are updated in this step; None: always.
+        # Whether this step updates the variables; None means it always does.
         updates = finite = None
         scale = loss_scale(optimizer)
         if scale is not None:
@@ -121,17 +125,17 @@ class CensoredUpdate:
         for name in auxiliary:
             gradients = add(gradients, self._factor(name), directions[name])
         if self._accumulators is not None:
-            gradients = self._accumulators.handed(gradients, is_last)
+            gradients = self._accumulators.for_optimizer(gradients, is_last)
         if scale is not None:
             gradients = multiplied(gradients, scale)
         if finite is not None:
-            finite &= optimizer.check_finite(gradients)  # The optimizer skips the step for these, too.
+            finite &= optimizer.check_finite(gradients)  # The optimizer skips such a step, too.
             updates &= finite
             gradients = [
                 None if each is None else tf.where(finite, each, tf.cast(math.nan, each.dtype))
                 for each in gradients
             ]
-        learning_rate = tf.convert_to_tensor(optimizer.learning_rate)  # A schedule goes on below.
+        learning_rate = tf.convert_to_tensor(optimizer.learning_rate)  # Applying advances a schedule.
         _apply(optimizer, gradients, variables)
         for name in decays:
             _decay(variables, directions[name], learning_rate * self._factor(name), updates)
@@ -141,7 +145,7 @@ class CensoredUpdate:
         return self._lam.read_value() if weight == 1 else weight * self._lam
 
     def _slots(self, variables: Sequence[keras.Variable]) -> list[int]:
-        """Rank of each trainable variable among those that were trainable when the model was built."""
+        """Return the index of each variable among those that were trainable when the model was built."""
         for variable in variables:
             if id(variable) not in self._slot_of:
                 raise ValueError(
@@ -151,16 +155,16 @@ class CensoredUpdate:
         return [self._slot_of[id(variable)] for variable in variables]
 
     def restart(self) -> None:
-        """Return to the first step, with all statistics forgotten."""
+        """Reset to the state before the first step, including all statistics."""
         self._method.restart()
         self.reset_statistics()
 
     def statistics(self) -> dict[str, float]:
-        """Return the statistics of all auxiliaries, see `AuxiliaryModel.censoring_statistics`."""
+        """Return the statistics of all auxiliaries; see `AuxiliaryModel.censoring_statistics`."""
         return {key: value for each in self._statistics.values() for key, value in each.means().items()}
 
     def reset_statistics(self) -> None:
-        """Forget all statistics."""
+        """Reset all statistics."""
         for each in self._statistics.values():
             each.reset()
 
@@ -168,8 +172,8 @@ class CensoredUpdate:
 def _apply(
     optimizer: keras.optimizers.Optimizer, gradients: Directions, variables: Sequence[keras.Variable]
 ) -> None:
-    handed = replicas.handed(gradients)
-    pairs = [(g, v) for g, v in zip(handed, variables, strict=True) if g is not None]
+    own = replicas.for_optimizer(gradients)
+    pairs = [(g, v) for g, v in zip(own, variables, strict=True) if g is not None]
     if not pairs:
         raise ValueError("no variable has a gradient: the loss does not depend on the network")
     optimizer.apply_gradients(pairs)

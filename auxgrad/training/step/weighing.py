@@ -1,4 +1,4 @@
-"""Modes that weigh all directions together, in a training step."""
+"""Apply a joint mode in a training step: weigh all directions together."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from auxgrad.training.step.directions import Directions
 
 
 class Weighing:
-    """Makes w_0·g and w_i·u_i of the primary gradient and the auxiliary directions.
+    """Compute w_0·g and w_i·u_i from the primary gradient g and the auxiliary directions u_i.
 
     Args:
-        mode: has `weigh`.
-        overall, lam, alpha, seed: of the model.
-        weights: of the auxiliaries by name, all that there are.
-        size: number of variables.
-        add_weight: `keras.Model.add_weight` of the model that is to own what is kept between steps.
+        mode: Mode with `weigh`.
+        overall: As for `AuxiliaryModel`.
+        lam: Variable of the model.
+        alpha: Variable of the model.
+        seed: Variable of the model.
+        weights: Weights of all auxiliaries, by name.
+        size: Number of variables.
+        add_weight: `keras.Model.add_weight` of the model that owns the state between steps.
     """
 
     def __init__(
@@ -55,9 +58,14 @@ class Weighing:
         statistics: Mapping[str, CensoringStatistics],
         updates: tf.Tensor | None,
     ) -> tuple[Directions, dict[str, Directions]]:
-        """Return the primary gradient and the auxiliary directions as they are to be applied.
+        """Return the weighted primary gradient and the weighted auxiliary directions.
 
-        Args: as for `Censoring`.
+        Args:
+            primary: g, one tensor for each variable.
+            auxiliary: u of each auxiliary, by name.
+            slots: Indices of the variables among all that the model was built with.
+            statistics: Statistics of each auxiliary, by name.
+            updates: Whether to update the memory and the statistics; None means True.
         """
         assert self._mode.weigh is not None
         names = list(auxiliary)
@@ -72,7 +80,7 @@ class Weighing:
         scales = tf.stack([tf.ones_like(lam), *(lam * self._weights[name] for name in names)])
         weights = self._weights_of(rows, grams, scales, slots, names, updates)
         first, *others = (
-            # With lam = 0 the primary gradient alone counts.
+            # With lam = 0 only the primary gradient counts.
             weighted(row, [None if w[i] is None else tf.where(lam > 0, w[i], alone) for w in weights])
             for i, (row, alone) in enumerate(zip(rows, [1.0] + [0.0] * len(names), strict=True))
         )
@@ -94,7 +102,7 @@ class Weighing:
             step = self._step.value
             further["seed"] = tf.stack([self._seed.read_value(), tf.cast(step, tf.int64)])
             self._step.assign(step + (1 if updates is None else tf.cast(updates, tf.int32)))
-        # What has weight zero is counted in the statistics, but not weighed.
+        # An auxiliary with weight zero is counted in the statistics, but not weighed.
         counts = [True, *(self._weights[name] != 0 for name in names)]
         weighed = [row if each else [None] * len(row) for row, each in zip(rows, counts, strict=True)]
         groups = groups_of(weighed, self._overall)
@@ -112,7 +120,7 @@ class Weighing:
         return weights
 
     def restart(self) -> None:
-        """Return to the first step."""
+        """Reset to the state before the first step."""
         for kept in (self._step, self._memory):
             if kept is not None:
                 kept.assign(tf.zeros_like(kept.value))
