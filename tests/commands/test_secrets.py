@@ -164,7 +164,7 @@ def test_the_error_of_a_run():
 def test_the_origin_of_the_users_repository(tmp_path):
     """MLflow puts it on record with every run."""
     (tmp_path / "own.py").write_text(
-        "from auxgrad.record.writing import context_tags\nprint(dict(context_tags()))\n"
+        "from auxgrad.record.environment import context_tags\nprint(dict(context_tags()))\n"
     )
     git = ["git", "-c", "user.name=me", "-c", "user.email=me@localhost"]
     for words in (
