@@ -55,7 +55,7 @@ class Request:
 
     tracking: TrackingConfig
     filters: Filters
-    runs: Path | None
+    runs_file: Path | None
     published: Published
     output: Path | None
     metric: str
@@ -118,11 +118,11 @@ class Request:
         return Request(tracking, filters, given.runs, published, given.output, *asked)
 
 
-def _say(report: Report) -> None:
+def _print_summary(report: Report) -> None:
     print(f"study     {report.study.title}")
-    print(f"runs      {report.size}")
+    print(f"runs      {report.summary}")
     metric, part = report.metric, "validation" if analysis.by_validation(report.rows) else "test"
-    print(f"best      of each mode, by mean {part} {metric.rest}, ", end="")
+    print(f"best      of each mode, by mean {part} {metric.short_name}, ", end="")
     print(f"and its mean {metric.title} ± standard deviation:")
     best = [(row.setting.name, row.estimate) for row in report.rows if row.best and row.estimate]
     width = max((len(name) for name, _ in best), default=0)
@@ -150,38 +150,38 @@ def make(request: Request) -> Path:
         AuxgradError: there is nothing to report on, or not what the filters ask for. Nothing is written.
     """
     store, metric = None, Metric(request.metric)
-    if request.runs:
+    if request.runs_file:
         check_name(metric.name, ())
-        source, name = str(request.runs), request.runs.stem
-        found = RunSet(read_runs(request.runs, metric))
+        source, name = str(request.runs_file), request.runs_file.stem
+        found = RunSet(read_runs(request.runs_file, metric))
         print(f"auxgrad {auxgrad.__version__}: report on {source}")
     else:
         store = open_store(request.tracking, create=False)
         source = name = store.name
         print(f"auxgrad {auxgrad.__version__}: report on experiment {name}")
         print(f"tracking  {store.address}", flush=True)
-        with _busy("reading the runs"):
+        with _status("reading the runs"):
             stored = store.runs()
         if not stored:
             raise ReportError(f"tracking.experiment={name}: has no runs in {store.address}")
         check_name(metric.name, {name for run in stored for name in run.metrics})
         found = from_store(stored, request.filters, metric)
-    if all(run.diverged for run in found.finished):
+    if all(run.has_diverged for run in found.finished):
         raise ReportError(f"{source}: no finished run with a {metric.title}; {_without_value(found)}")
     recorded = {run.maximize for run in found.finished if run.maximize is not None}
     metric = Metric.of(metric.name, recorded, request.maximize)
-    with _busy("testing differences"):
+    with _status("testing differences"):
         all_of_them = [Report.of(found, study, request.published, metric) for study in found.studies()]
     reports = [report for report in all_of_them if report.has_values]
-    with _busy("reading the curves"):
+    with _status("reading the curves"):
         curves = [read_curves(store, report.rows, metric) if store else {} for report in reports]
     folder = claim_folder(request.output or Path("reports", file_name(name)))
     has_overview = _write(folder, reports, curves)
     for report in all_of_them:
         if report.has_values:
-            _say(report)
+            _print_summary(report)
         else:
-            print(f"missing   {report.study.title}: nothing to report; {_without_value(report.found)}")
+            print(f"missing   {report.study.title}: nothing to report; {_without_value(report.run_set)}")
     print(f"report    {folder}/{'report.md' if len(reports) == 1 else '*/report.md'}")
     if has_overview:
         print(f"overview  {folder}/overview.md: the modes over {len(reports)} studies")
@@ -198,9 +198,9 @@ def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) ->
         for report, own in zip(reports, curves, strict=True):
             several = len(reports) > 1
             part = claim_folder(folder / file_name(report.study.title)) if several else folder
-            with _busy("drawing"):
+            with _status("drawing"):
                 report.write(part, own)
-        with _busy("drawing"):
+        with _status("drawing"):
             return write_overview(folder, reports)
     except BaseException:
         shutil.rmtree(folder)  # Half a report would look like a whole one.
@@ -225,7 +225,7 @@ def _without_value(found: RunSet) -> str:
     return f"there are {counts or 'no runs with the parameters mode, lam, alpha, overall and seed'}"
 
 
-def _busy(what: str) -> AbstractContextManager[object]:
+def _status(what: str) -> AbstractContextManager[object]:
     """On a terminal a line that moves while something takes its time."""
     from rich.console import Console
 

@@ -105,7 +105,7 @@ class Resumption:
         self._tags, self._file = tags, folder / FILE
         self._found: tuple[str, Path, Checkpoint] | None = None
 
-    def takes(self, run: StoredRun) -> bool:
+    def fetch(self, run: StoredRun) -> bool:
         """Return whether the run can be gone on with; its checkpoint is then here, too."""
         file = Path(run.tags.get(FOLDER, ""), FILE)
         same = [name for name in self._tags if name.startswith("version.") or name == "device"]
@@ -123,7 +123,7 @@ class Resumption:
             new.replace(self._file)
         return True
 
-    def checkpoint(self, run_id: str) -> Checkpoint | None:
+    def take_checkpoint(self, run_id: str) -> Checkpoint | None:
         """Return the checkpoint if this is the run that was found; tidy up after the search."""
         if self._found is None:
             return None

@@ -45,25 +45,25 @@ class Checkpoints(keras.callbacks.Callback):
         stopping: keras.callbacks.EarlyStopping,
         curves: RecordCurves,
         steps_per_epoch: int,
-        order: contextlib.ExitStack,
+        exit_stack: contextlib.ExitStack,
         resumed: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self._file, self._stopping, self._curves = file, stopping, curves
-        self._steps_per_epoch, self._order, self._resumed = steps_per_epoch, order, resumed
-        self._postpones = False
+        self._steps_per_epoch, self._exit_stack, self._resumed = steps_per_epoch, exit_stack, resumed
+        self._postpones_signals = False
         self.history: dict[str, list[float]] = {}
-        self._before = 0.0
-        self._pause = EVERY_SECONDS
-        self._has_failed = False
+        self._seconds_before = 0.0
+        self._min_seconds_between = EVERY_SECONDS
+        self._has_reported_failure = False
 
     @property
     def seconds(self) -> float:
         """The time of training, in all processes that have worked on the run."""
-        return self._before + time.perf_counter() - self._started
+        return self._seconds_before + time.perf_counter() - self._started
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        self._started = self._saved = time.perf_counter()
+        self._started = self._last_saved = time.perf_counter()
         if self._resumed is not None:
             self._restore(self._resumed)
 
@@ -71,9 +71,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._epoch_started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        if not self._postpones:
-            self._postpones = True
-            self._order.enter_context(interruption.postponed())
+        if not self._postpones_signals:
+            self._postpones_signals = True
+            self._exit_stack.enter_context(interruption.postponed())
         if interruption.is_requested():
             done = (batch + 1) / self._steps_per_epoch
             passed = time.perf_counter() - self._epoch_started
@@ -83,22 +83,22 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
-        is_due = time.perf_counter() - self._saved > self._pause
+        is_due = time.perf_counter() - self._last_saved > self._min_seconds_between
         if is_due or interruption.is_requested():
             started = time.perf_counter()
             self._save(epoch + 1)
-            self._saved = time.perf_counter()
-            self._pause = max(EVERY_SECONDS, (self._saved - started) / MOST_SHARE)
+            self._last_saved = time.perf_counter()
+            self._min_seconds_between = max(EVERY_SECONDS, (self._last_saved - started) / MOST_SHARE)
             interruption.check()
 
     def _save(self, epoch: int) -> None:
         try:
             self._checkpoint(epoch).save(self._file)
         except OSError as error:
-            if not self._has_failed:
+            if not self._has_reported_failure:
                 told = f"note      {self._file}: no checkpoint can be written ({error.strerror}); "
                 print(f"{told}the run goes on", file=sys.stderr, flush=True)
-            self._has_failed = True
+            self._has_reported_failure = True
 
     def _checkpoint(self, epoch: int) -> Checkpoint:
         state = np.random.get_state(legacy=False)
@@ -131,7 +131,7 @@ class Checkpoints(keras.callbacks.Callback):
             _of_type(value, weight) for value, weight in zip(state.best, weights, strict=True)
         ] or None
         self.history = {name: list(values) for name, values in state.history.items()}
-        self._before = state.seconds
+        self._seconds_before = state.seconds
         self._curves.resume(state.steps, state.waiting)
         version, numbers, gauss = state.chance["python"]
         random.setstate((version, tuple(numbers), gauss))

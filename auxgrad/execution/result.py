@@ -51,7 +51,7 @@ class Result:
         }
 
     @staticmethod
-    def of_metrics(run_id: str, metrics: Mapping[str, float]) -> Result:
+    def from_metrics(run_id: str, metrics: Mapping[str, float]) -> Result:
         """Return the result of a run that was finished before, from its metrics in the store."""
         whole = {name: int(metrics[name]) for name in ("best_epoch", "epochs", "steps")}
         values: dict[str, Any] = {**{name: metrics[name] for name in METRICS}, **whole}
@@ -95,7 +95,7 @@ class Failure:
     was_interrupted: bool = False
 
     @property
-    def counts(self) -> bool:
+    def is_failed_attempt(self) -> bool:
         """Whether it is an attempt that went wrong."""
         return not (self.is_elsewhere or self.was_interrupted)
 

@@ -96,15 +96,15 @@ class Session:
         print(f"network   {self._trainer.description}; {devices.describe()}")
         print(links.description(store), flush=True)
         tags = {**versions.tags(), "data_fingerprint": data.fingerprint, FOLDER: str(folder.absolute())}
-        if (about := self._trainer.about_metrics) is not None:
-            tags[METRICS] = json.dumps(about)
+        if (properties := self._trainer.metric_properties) is not None:
+            tags[METRICS] = json.dumps(properties)
         identity, resumption = config.identity(data.fingerprint), Resumption(tags, folder)
-        resumes = (lambda run: False) if config.force else resumption.takes
+        resumes = (lambda run: False) if config.force else resumption.fetch
         with interruption.in_order():
             try:
                 writer = store.start_run(identity, tags, _dataset(config, data), once, resumes)
             except AlreadyFinished as found:
-                return Result.of_metrics(found.run.run_id, found.run.metrics)
+                return Result.from_metrics(found.run.run_id, found.run.metrics)
             try:
                 result = self._train(config, writer, folder, resumption)
                 is_recorded = self._record(config, writer, folder, log_model, result, store)
@@ -117,7 +117,7 @@ class Session:
                 raise cause from error
         if is_recorded:
             store.show(result.test_metrics)
-        _report(result, store)
+        _print_result(result, store)
         return result
 
     def _open(self, tracking: TrackingConfig) -> Store:
@@ -136,15 +136,15 @@ class Session:
         writer.text(described, CONFIG_FILE)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(described, encoding="utf-8")
-        has_tag = self._trainer.about_metrics is not None
+        has_tag = self._trainer.metric_properties is not None
         tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
-        file, resumed = folder / FILE, resumption.checkpoint(writer.run_id)
+        file, resumed = folder / FILE, resumption.take_checkpoint(writer.run_id)
         if resumed is not None:
             print(f"resuming  run {writer.run_id} after epoch {resumed.epoch}", flush=True)
         trained = self._trainer.train(writer, file, resumed, tensorboard)
         result = replace(trained, folder=str(folder))
         if not has_tag:
-            writer.tag(METRICS, json.dumps(self._trainer.about_metrics))
+            writer.tag(METRICS, json.dumps(self._trainer.metric_properties))
         return result
 
     def _record(
@@ -218,7 +218,7 @@ def _end_unfinished(writer: RunWriter, status: str, folder: Path) -> None:
         print("the same command goes on with it, from its checkpoint", file=sys.stderr)
 
 
-def _report(result: Result, store: Store) -> None:
+def _print_result(result: Result, store: Store) -> None:
     print(
         f"best      validation loss {result.best_val_loss:.4f} after epoch {result.best_epoch} "
         f"of {result.epochs} ({result.steps} steps, {result.seconds:.1f} s, "

@@ -66,16 +66,16 @@ class Trainer:
         )
 
     @property
-    def about_metrics(self) -> dict[str, dict[str, Any]] | None:
+    def metric_properties(self) -> dict[str, dict[str, Any]] | None:
         """What is known of the loss and the metrics; None before the model has been trained once."""
         if self._directions is None or self._directions[0] is not self.model:
             return None
-        about: dict[str, dict[str, Any]] = {}
+        properties: dict[str, dict[str, Any]] = {}
         if self.training.loss_label:
-            about["loss"] = {"label": self.training.loss_label}
+            properties["loss"] = {"label": self.training.loss_label}
         for name, better in self._directions[1].items():
-            about.setdefault(name, {})["maximize"] = better
-        return about
+            properties.setdefault(name, {})["maximize"] = better
+        return properties
 
     def prepare(self, config: Config, data: Data) -> None:
         """Make the network, the batches and the compiled model of a run."""
@@ -90,17 +90,17 @@ class Trainer:
                 f"{kind}: returned {type(training).__name__}; must return auxgrad.Training"
             )
         self.training = training
-        self._take(data)
+        self._set_data(data)
         self.steps_per_epoch = math.ceil(self.train_size / training.batch_size)
         # The first number that a seed gives: a problem that needs more takes those that follow.
-        self._order = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
+        self._derived_seed = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
         wanted = training.batch_size, training.reshuffle
         if self._batches is None or not self._batches.fits(*wanted):
             self._batches = TrainingBatches(data, *wanted)
-        self.model = self._model(config, self._order)
+        self.model = self._model(config, self._derived_seed)
         self._stops = config.on_nan == "stop"
 
-    def _take(self, data: Data) -> None:
+    def _set_data(self, data: Data) -> None:
         """Keep the batches for evaluation as long as the data is the same."""
         if self._data is not data:
             self._data = self._batches = None
@@ -129,13 +129,13 @@ class Trainer:
         )
         structure = signature(*parts, new.start, at_once, *source)
         if self._compiled is None or not self._compiled.fits(structure):
-            self._forget()
+            self._release_model()
             self._compiled = Compiled(*parts, new.start, structure, at_once)
         mode = _mode(config)
         knobs = config.lam, config.alpha, config.overall, seed
         return self._compiled.model(new.network, mode, *knobs)
 
-    def _forget(self) -> None:
+    def _release_model(self) -> None:
         """Free the old network, which is in reference cycles: two may be too much for the memory."""
         if self._compiled is None:
             return
@@ -172,10 +172,12 @@ class Trainer:
         callbacks = [curves, stopping]
         if tensorboard:
             callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
-        with contextlib.ExitStack() as order:
-            checkpoints = Checkpoints(checkpoint, stopping, curves, self.steps_per_epoch, order, resumed)
+        with contextlib.ExitStack() as exit_stack:
+            checkpoints = Checkpoints(
+                checkpoint, stopping, curves, self.steps_per_epoch, exit_stack, resumed
+            )
             self.model.fit(
-                self._batches.restart(self._order, steps),
+                self._batches.restart(self._derived_seed, steps),
                 steps_per_epoch=self.steps_per_epoch,
                 validation_data=self.validation,
                 initial_epoch=first,
@@ -188,7 +190,7 @@ class Trainer:
         val_losses = history["val_loss"]
         best = min(range(len(val_losses)), key=lambda i: (math.isnan(val_losses[i]), val_losses[i]))
         tested = self.model.evaluate(self.test, verbose=0, return_dict=True)
-        if self.about_metrics is None:
+        if self.metric_properties is None:
             self._directions = self.model, maximized(self.model)
         return Result(
             run_id=writer.run_id,

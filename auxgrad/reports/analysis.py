@@ -35,7 +35,7 @@ class Row:
     @cached_property
     def converged(self) -> list[ReportedRun]:
         """Runs with a finite value and test loss."""
-        return [run for run in self.runs if not run.diverged]
+        return [run for run in self.runs if not run.has_diverged]
 
     @property
     def values(self) -> list[float]:
@@ -43,7 +43,7 @@ class Row:
         return [run.value for run in self.converged if run.value is not None]
 
     @property
-    def diverged(self) -> int:
+    def n_diverged(self) -> int:
         """How many runs ended with a value or a test loss that is not a finite number."""
         return len(self.runs) - len(self.converged)
 
@@ -103,7 +103,7 @@ def best_of_families(rows: Sequence[Row], metric: Metric = LOSS) -> list[Setting
 
 
 def _best(rows: Iterable[Row], metric: Metric, validated: bool) -> Setting | None:
-    candidates = [row for row in rows if row.converged and not row.diverged]
+    candidates = [row for row in rows if row.converged and not row.n_diverged]
 
     def score(row: Row) -> float:
         assert row.estimate is not None
@@ -180,7 +180,7 @@ def by_seed(row: Row) -> dict[int, float]:
     return {seed: value for seed, value in pairs if seed is not None and value is not None}
 
 
-def holes(rows: Sequence[Row]) -> list[Setting]:
+def missing_settings(rows: Sequence[Row]) -> list[Setting]:
     """Return settings without any run: of each mode all its lam with all its alpha and overall."""
     there = {row.setting for row in rows}
     found = []

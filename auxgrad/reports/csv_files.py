@@ -28,7 +28,10 @@ PUBLISHED = Path(__file__).parent / "published"
 def required(metric: Metric) -> tuple[str, ...]:
     """Return the columns that a file of runs must have."""
     others = ("run", *KNOBS, *FURTHER, *STUDY, "loss")
-    return *KNOBS, metric.name if metric.rest in others and not metric.is_loss else metric.rest
+    return (
+        *KNOBS,
+        metric.name if metric.short_name in others and not metric.is_loss else metric.short_name,
+    )
 
 
 def columns(metric: Metric) -> tuple[str, ...]:
@@ -155,7 +158,7 @@ def _averaged(file: Path, name: str, metric: Metric) -> list[PublishedMean]:
     if len(titles := sorted({run.study.title for run in runs})) > 1:
         raise ReportError(f"--compare={name}: has runs of {', '.join(titles)}; must be of one study")
     for run in runs:
-        if run.value is not None and not run.diverged:
+        if run.value is not None and not run.has_diverged:
             values.setdefault(run.setting, []).append(run.value)
     return [PublishedMean(setting, Estimate.of(own)) for setting, own in values.items()]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from auxgrad.config.setting import KNOBS, Setting
 from auxgrad.config.values import format_value
-from auxgrad.reports.analysis import Comparison, Row, Test, by_validation, holes
+from auxgrad.reports.analysis import Comparison, Row, Test, by_validation, missing_settings
 from auxgrad.reports.csv_files import published_columns
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.runs import ReportedRun, RunSet
 from auxgrad.reports.statistics import Estimate
 
-NOTHING = "–"
+DASH = "–"
 
 
 def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -41,7 +41,7 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def number(value: float, digits: int = 4) -> str:
     """Return a number with so many decimals, a dash for NaN."""
-    return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
+    return DASH if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def note(row: Row) -> str:
@@ -51,8 +51,8 @@ def note(row: Row) -> str:
         words.append("no finished run")
     statuses = Counter(left.status for left in row.unfinished)
     words += [f"{statuses[status]} {status}" for status in sorted(statuses)]
-    if row.diverged:
-        words.append(f"{row.diverged} diverged, left out")
+    if row.n_diverged:
+        words.append(f"{row.n_diverged} diverged, left out")
     if row.runs and row.missing_seeds:
         words.append(f"{len(row.missing_seeds)} seed{'s' * (len(row.missing_seeds) > 1)} missing")
     if len(row.converged) == 1:
@@ -76,7 +76,7 @@ def _numbers(row: Row) -> list[object]:
     means: list[object] = [None, None, 0, None, None]
     if estimate:
         means = [estimate.mean, estimate.std, estimate.n, estimate.low, estimate.high]
-    return [*means, row.best_val, row.best, row.diverged]
+    return [*means, row.best_val, row.best, row.n_diverged]
 
 
 def table_md(rows: Sequence[Row], metric: Metric) -> str:
@@ -89,8 +89,8 @@ def table_md(rows: Sequence[Row], metric: Metric) -> str:
     lines = []
     for row in rows:
         used = row.setting.used
-        knobs = [format_value(used[key]) if key in used else NOTHING for key in reversed(KNOBS)]
-        figures = [NOTHING] * 3
+        knobs = [format_value(used[key]) if key in used else DASH for key in reversed(KNOBS)]
+        figures = [DASH] * 3
         if estimate := row.estimate:
             mean = number(estimate.mean)
             mean = f"**{mean}**" if metric.cost(estimate.mean) == lowest[row.setting.mode] else mean
@@ -98,13 +98,11 @@ def table_md(rows: Sequence[Row], metric: Metric) -> str:
         figures += [str(len(row.converged)), number(row.best_val), "best" if row.best else ""]
         lines.append([row.setting.mode, *knobs, *figures, note(row)])
     columns = ["mode", "overall", "alpha", "lam", metric.title, "std", "95 % interval", "runs"]
-    columns += [f"validation {metric.rest}", "", "note"]
+    columns += [f"validation {metric.short_name}", "", "note"]
     if by_validation(rows):
-        by = (
-            f"mean best validation {metric.rest}, so that the choice does not flatter its {metric.title}"
-        )
+        by = f"mean best validation {metric.short_name}, so that the choice does not flatter its {metric.title}"
     else:
-        by = f"mean {metric.title}, since not all runs have a validation {metric.rest}"
+        by = f"mean {metric.title}, since not all runs have a validation {metric.short_name}"
     return (
         markdown(columns, lines)
         + f"\n{metric.heading}: mean over runs with different seeds; std: their standard deviation "
@@ -115,7 +113,7 @@ def table_md(rows: Sequence[Row], metric: Metric) -> str:
 
 def interval(low: float, high: float) -> str:
     """Return [low, high], or a dash for NaN."""
-    return NOTHING if math.isnan(low) else f"[{number(low)}, {number(high)}]"
+    return DASH if math.isnan(low) else f"[{number(low)}, {number(high)}]"
 
 
 def significance_csv(file: Path, tests: Sequence[Test]) -> None:
@@ -175,7 +173,7 @@ def comparison_csv(file: Path, comparisons: Sequence[Comparison]) -> None:
                 *_knobs(each.setting),
                 *(each.here.mean, each.here.std, each.here.n),
                 *(each.published.mean, each.published.std, each.published.n),
-                *(each.difference.mean, each.difference.error),
+                *(each.difference.mean, each.difference.standard_error),
                 *(each.difference.low, each.difference.high, each.difference.agrees),
             ]
             for each in comparisons
@@ -194,7 +192,7 @@ def comparison_md(
     lines = [
         [
             *(each.setting.name, mean(each.here), mean(each.published)),
-            *(number(each.difference.mean), number(each.difference.error)),
+            *(number(each.difference.mean), number(each.difference.standard_error)),
             interval(each.difference.low, each.difference.high),
             {True: "yes", False: "**no**", None: "one run: cannot be told"}[each.difference.agrees],
         ]
@@ -235,15 +233,15 @@ def coverage(found: RunSet, rows: Sequence[Row]) -> list[str]:
             sentences.append(f"{row.setting.name}: no run with seed {_ranges(never)}.")
         elif len(row.runs) < most and not row.missing_seeds:
             sentences.append(f"{row.setting.name}: {len(row.runs)} runs, where others have {most}.")
-        if row.diverged:
-            seeds = _seeds(run for run in row.runs if run.diverged)
+        if row.n_diverged:
+            seeds = _seeds(run for run in row.runs if run.has_diverged)
             which = f", seed {_ranges(seeds)}" if seeds else ""
             sentences.append(
-                f"{row.setting.name}: {row.diverged} diverged{which}; left out of the mean."
+                f"{row.setting.name}: {row.n_diverged} diverged{which}; left out of the mean."
             )
     if any(run.seed is None for run in found.finished):
         sentences.append("Some runs have no seed on record: they cannot be paired.")
-    sentences += [f"{setting.name}: no run at all." for setting in holes(rows)]
+    sentences += [f"{setting.name}: no run at all." for setting in missing_settings(rows)]
     return sentences + found.notes
 
 

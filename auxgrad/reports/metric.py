@@ -59,29 +59,29 @@ class Metric:
         return self.name == LOSS.name
 
     @property
-    def rest(self) -> str:
+    def short_name(self) -> str:
         """The name without its beginning, such as accuracy."""
         return self.name.removeprefix(TEST)
 
     @property
     def validation(self) -> str:
         """The metric of the validation set, at the best epoch."""
-        return f"best_val_{self.rest}"
+        return f"best_val_{self.short_name}"
 
     @property
     def curve(self) -> str:
         """The metric of the validation set, after every epoch."""
-        return f"val_{self.rest}"
+        return f"val_{self.short_name}"
 
     @property
     def title(self) -> str:
         """The name in words, such as test accuracy."""
-        return f"test {self.rest}"
+        return f"test {self.short_name}"
 
     @property
     def heading(self) -> str:
         """The name at the beginning of a sentence."""
-        return f"Test {self.rest}"
+        return f"Test {self.short_name}"
 
     @property
     def best(self) -> str:

@@ -35,7 +35,7 @@ class Report:
 
     metric: Metric
     study: Study
-    found: RunSet
+    run_set: RunSet
     rows: Sequence[Row]
     tests: Sequence[analysis.Test]
     comparisons: Sequence[Comparison]
@@ -66,9 +66,9 @@ class Report:
         return len(self.standings.modes) > 1
 
     @property
-    def size(self) -> str:
+    def summary(self) -> str:
         """How many runs, settings and seeds."""
-        finished = self.found.finished
+        finished = self.run_set.finished
         runs, settings = len(finished), len(self.rows)
         seeds = {run.seed for run in finished if run.seed is not None}
         return (
@@ -79,14 +79,14 @@ class Report:
     def write(self, folder: Path, curves: Curves) -> None:
         """Fill the folder, which exists."""
         metric = self.metric
-        write_runs(folder / "runs.csv", self.found.finished, metric)
+        write_runs(folder / "runs.csv", self.run_set.finished, metric)
         documents.table_csv(folder / "table.csv", self.rows, metric)
         documents.significance_csv(folder / "significance.csv", self.tests)
         text = documents.table_md(self.rows, metric)
         (folder / "table.md").write_text(text, encoding="utf-8")
         parts = [
             f"# {metric.heading}, {self.study.title}",
-            f"auxgrad {auxgrad.__version__}, {self.size}.",
+            f"auxgrad {auxgrad.__version__}, {self.summary}.",
         ]
         parts += [text, f"![{metric.heading} over lam]({file_name(metric.name)}.png)"]
         if name := self.published.name:
@@ -137,10 +137,10 @@ class Report:
             parts += ["![Loss curves of every setting](losses.png)"]
         own = {setting: each for setting, each in curves.items() if metric.curve in each}
         if own and not metric.is_loss:
-            name, words = file_name(metric.curve), f"validation {metric.rest}"
+            name, words = file_name(metric.curve), f"validation {metric.short_name}"
             drawn[name] = figures.over_training(own, title, looks, {metric.curve: words}, words)
-            parts += [f"## Validation {metric.rest}", "As far as every run of the setting went."]
-            parts += [f"![Validation {metric.rest} of every setting]({name}.png)"]
+            parts += [f"## Validation {metric.short_name}", "As far as every run of the setting went."]
+            parts += [f"![Validation {metric.short_name} of every setting]({name}.png)"]
         if censoring := self._best_censoring(curves):
             drawn["censoring"] = figures.censoring(censoring, title, looks)
             parts += ["## Cosine and conflict", "At the best lam of each mode, alpha and overall."]
@@ -203,7 +203,7 @@ def store_report(
 ) -> str:
     """Store the folder of the reports as a run of the experiment `target`; return its run id."""
     record = target.start_derived(folder.name, params, {})
-    record.metric("runs", sum(len(report.found.finished) for report in reports), 0)
+    record.metric("runs", sum(len(report.run_set.finished) for report in reports), 0)
     record.metric("settings", sum(len(report.rows) for report in reports), 0)
     record.flush()
     record.folder(folder)

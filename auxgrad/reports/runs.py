@@ -106,7 +106,7 @@ class ReportedRun:
         return self.value is not None
 
     @property
-    def diverged(self) -> bool:
+    def has_diverged(self) -> bool:
         """Whether the value or the test loss is not a finite number."""
         return self.is_finished and not are_finite(self.value, self.loss)
 
@@ -228,7 +228,7 @@ def _read(stored: Iterable[StoredRun], metric: Metric) -> list[ReportedRun]:
         elif value is None:
             status = f"without a {metric.title}"  # Ended well, but was never tested.
         means = metrics.get("epochs"), metrics.get("seconds"), run.run_id, metrics.get(metric.validation)
-        words = rule, run.maximize(metric.rest), run.loss_label
+        words = rule, run.maximize(metric.short_name), run.loss_label
         runs.append(ReportedRun(setting, seed, study, status, value, loss, *means, *words))
     return runs
 

@@ -54,7 +54,7 @@ class Difference:
     """A difference of two means with its standard error and 95 % interval."""
 
     mean: float
-    error: float
+    standard_error: float
     low: float
     high: float
 
@@ -63,7 +63,7 @@ class Difference:
         """Return a − b for independent samples of unequal variance (Welch), NaN if one has one value.
 
         >>> of = Difference.unpaired(Estimate(0.31, 0.02, 10), Estimate(0.30, 0.01, 50))
-        >>> print(f"{of.mean:.3f} {of.error:.4f} {of.low:.4f} {of.high:.4f}")
+        >>> print(f"{of.mean:.3f} {of.standard_error:.4f} {of.low:.4f} {of.high:.4f}")
         0.010 0.0065 -0.0045 0.0245
         """
         mean = a.mean - b.mean
@@ -87,7 +87,7 @@ class Difference:
     @property
     def agrees(self) -> bool | None:
         """Whether the interval holds zero; None if there is no interval."""
-        return None if math.isnan(self.error) else self.low <= 0 <= self.high
+        return None if math.isnan(self.standard_error) else self.low <= 0 <= self.high
 
 
 def _t_quantile(freedom: float) -> float:

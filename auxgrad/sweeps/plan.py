@@ -27,7 +27,7 @@ class Plan:
     """The distinct configs among all combinations, in the order in which they are to be run."""
 
     axes: tuple[str, ...]
-    combinations: int
+    n_combinations: int
     configs: tuple[Config, ...]
 
 
@@ -76,7 +76,7 @@ def plan(
     """
     asked = parse_overrides(arguments)
     configs: dict[Config, None] = {}
-    combinations, swept = 0, []
+    n_combinations, swept = 0, []
     for grid in grids or [{}]:
         given = parse_overrides(_word(key, value) for key, value in {**(params or {}), **grid}.items())
         axes = [_axis(override, files) for override in {**given, **asked}.values()]
@@ -89,8 +89,8 @@ def plan(
             words = [*fixed, *(axis.lines[0] for axis in inner)]
             base = compose(words)
             check_obeyed(base, words)
-            combinations += _add_configs(configs, base, inner)
-    return Plan(tuple(dict.fromkeys(swept)), combinations, tuple(configs))
+            n_combinations += _add_configs(configs, base, inner)
+    return Plan(tuple(dict.fromkeys(swept)), n_combinations, tuple(configs))
 
 
 def _word(key: str, values: object) -> str:

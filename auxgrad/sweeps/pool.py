@@ -67,7 +67,7 @@ def run_all(
             for process in processes:
                 if process.job is None and waiting:
                     number = waiting.popleft()
-                    process.give(number, jobs[number])
+                    process.send(number, jobs[number])
                     yield Event(number)
             busy = [process for process in processes if process.job is not None]
             if not busy:
@@ -78,7 +78,7 @@ def run_all(
                 if process.connection in ready:
                     done = process.job
                     assert done is not None
-                    yield Event(done, process.take())
+                    yield Event(done, process.receive())
     except BaseException:
         before_stopping()
         raise
@@ -110,14 +110,14 @@ class _Process:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()
 
-    def give(self, number: int, job: Any) -> None:
+    def send(self, number: int, job: Any) -> None:
         if self.process is None:
             self._start()
         self.job = number
         with contextlib.suppress(OSError):  # It has died while idle: `take` will tell.
             self.connection.send(job)
 
-    def take(self) -> Outcome:
+    def receive(self) -> Outcome:
         """Return the outcome of the job; if the process is dead, that."""
         self.job = None
         try:
@@ -174,7 +174,7 @@ def _work(
     """The worker's side: jobs in, outcomes out."""
     os.environ.update(environment)
     interruption.install(interrupts=False)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=_terminate_with_parent, daemon=True).start()
     worker = make_worker()
     while True:
         try:
@@ -183,7 +183,7 @@ def _work(
             return
         outcome = worker(job)
         sys.stdout.flush()
-        is_last = worker.is_worn()
+        is_last = worker.needs_replacement()
         try:
             connection.send((outcome, is_last))
         except OSError:
@@ -191,10 +191,10 @@ def _work(
         if is_last:
             gc.freeze()  # Or the end of the process would look through all that is alive.
             return
-        worker.tidy()  # While the parent takes note.
+        worker.collect_garbage()  # While the parent takes note.
 
 
-def _follow_parent() -> None:
+def _terminate_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

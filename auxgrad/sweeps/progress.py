@@ -19,13 +19,13 @@ class Progress:
 
     def __init__(self, total: int, live: bool) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
-        self._total = total
+        self._n_total = total
         self._running: set[int] = set()
-        self._done = self._failed = 0
+        self._n_done = self._n_failed = 0
         # Workers' first runs do not count for the estimate: they import, compile and wait in a queue.
         self._warm: tuple[float, int] | None = None
         self._slots = 0
-        self._estimated = False
+        self._has_estimate = False
         self._live: Live | None = None
         if live and self._console.is_terminal:
             self._live = Live(get_renderable=self._line, console=self._console, refresh_per_second=2)
@@ -59,50 +59,50 @@ class Progress:
         self._slots = max(self._slots, len(self._running))
         self._running.discard(job)
         if isinstance(outcome, Failure):
-            if not outcome.counts and not final:
+            if not outcome.is_failed_attempt and not final:
                 self.say(f"later     {name}: {outcome.error}")
             else:
-                self._failed += final
+                self._n_failed += final
                 again = "" if final else "; will be tried again"
                 self.say(f"failed    {name}: {outcome.error}{again}")
             return
-        self._done += 1
+        self._n_done += 1
         if outcome.was_finished:
             self.say(f"done      {name}: finished meanwhile by another sweep")
             return
         self._tell_done(name, outcome)
 
     def _tell_done(self, name: str, result: Result) -> None:
-        place = f"{self._done:>{len(str(self._total))}}/{self._total}"
+        place = f"{self._n_done:>{len(str(self._n_total))}}/{self._n_total}"
         self.say(f"done {place}  {name}  test loss {result.test_loss:.4f}  {result.seconds:.1f} s")
-        ended = self._done + self._failed
+        ended = self._n_done + self._n_failed
         if self._warm is None and ended >= self._slots:
             self._warm = time.monotonic(), ended
-        if not self._estimated and ended >= 3 * self._slots and (left := self._seconds_left()):
-            self._estimated = True
+        if not self._has_estimate and ended >= 3 * self._slots and (left := self._seconds_left()):
+            self._has_estimate = True
             until = datetime.datetime.now() + datetime.timedelta(seconds=left)
             self.say(f"time      about {duration(left)} more, until {until:%Y-%m-%d %H:%M}")
 
     def summary(self) -> str:
         """Return the numbers of runs that are done, failed and left."""
-        left = self._total - self._done - self._failed
-        return f"{self._done} done, {self._failed} failed, {left} left"
+        left = self._n_total - self._n_done - self._n_failed
+        return f"{self._n_done} done, {self._n_failed} failed, {left} left"
 
     def _seconds_left(self) -> float | None:
-        ended = self._done + self._failed
+        ended = self._n_done + self._n_failed
         if self._warm is None or ended <= self._warm[1]:
             return None
         since, before = self._warm
-        return (time.monotonic() - since) / (ended - before) * (self._total - ended)
+        return (time.monotonic() - since) / (ended - before) * (self._n_total - ended)
 
     def _line(self) -> Text:
-        left = self._total - self._done - self._failed - len(self._running)
+        left = self._n_total - self._n_done - self._n_failed - len(self._running)
         seconds = self._seconds_left()
         go = f"{duration(seconds)} to go" if seconds is not None else "time to go: after the first runs"
-        filled = round(20 * self._done / self._total)
+        filled = round(20 * self._n_done / self._n_total)
         bar = "━" * filled + "╌" * (20 - filled)
         return Text(
-            f"{bar} {self._done} done, {len(self._running)} running, {self._failed} failed, "
+            f"{bar} {self._n_done} done, {len(self._running)} running, {self._n_failed} failed, "
             f"{left} left; {go}",
             no_wrap=True,
         )

@@ -83,7 +83,7 @@ class RayExecutor(Executor):
         actor = ray.remote(**self._remote)(_Actor)
         address = os.environ.get(TRACKING_URI)
         waiting = deque(jobs)
-        idle = [actor.remote(address) for _ in range(min(len(jobs), self._room()))]
+        idle = [actor.remote(address) for _ in range(min(len(jobs), self._capacity()))]
         running: dict[Any, tuple[int, Any]] = {}
         while waiting or running:
             while waiting and idle:
@@ -102,33 +102,33 @@ class RayExecutor(Executor):
             except ray.exceptions.RayError as error:
                 outcome = Failure(f"its Ray actor died ({' '.join(str(error).split())[:200]})")
             yield Event(number, outcome)
-            idle.append(worker if self._goes_on(worker) else actor.remote(address))
+            idle.append(worker if self._prepare_next(worker) else actor.remote(address))
 
     @staticmethod
-    def _goes_on(worker: Any) -> bool:
+    def _prepare_next(worker: Any) -> bool:
         """Whether an actor can take another job."""
         import ray
 
         try:
-            if ray.get(worker.is_worn.remote()):
+            if ray.get(worker.needs_replacement.remote()):
                 ray.kill(worker)
                 return False
-            worker.tidy.remote()
+            worker.collect_garbage.remote()
             return True
         except ray.exceptions.RayError:
             return False
 
-    def _room(self) -> int:
+    def _capacity(self) -> int:
         """How many actors the cluster has room for."""
         import ray
 
-        there = ray.cluster_resources()
+        available = ray.cluster_resources()
         needs = {"CPU": self._remote.get("num_cpus", 1), "GPU": self._remote.get("num_gpus", 0)}
         needs |= self._remote.get("resources") or {}
-        rooms = [int(there.get(name, 0) / need) for name, need in needs.items() if need]
+        rooms = [int(available.get(name, 0) / need) for name, need in needs.items() if need]
         if not all(rooms):
             raise AuxgradError(
                 f"hydra.launcher.ray.remote: no room for {needs}; the cluster has CPU="
-                f"{there.get('CPU', 0):g}, GPU={there.get('GPU', 0):g}"
+                f"{available.get('CPU', 0):g}, GPU={available.get('GPU', 0):g}"
             )
         return min(rooms, default=1)

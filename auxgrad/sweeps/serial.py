@@ -26,4 +26,4 @@ class SerialExecutor(Executor):
         for number, job in jobs.items():
             yield Event(number)
             yield Event(number, worker(job))
-            worker.tidy()
+            worker.collect_garbage()

@@ -45,7 +45,7 @@ class Task:
     log: str
     started: set[int] = field(default_factory=set)
     ended: set[int] = field(default_factory=set)
-    over: bool = False
+    is_over: bool = False
     _read: int = 0
 
     def new_events(self) -> Iterator[Event]:
@@ -59,7 +59,7 @@ class Task:
             self._read += len(line)
             entry = json.loads(line)
             if entry == END:
-                self.over = True
+                self.is_over = True
                 return
             job, outcome = entry
             if outcome is None:
@@ -69,13 +69,13 @@ class Task:
                 self.ended.add(job)
                 yield Event(job, from_dict(outcome))
 
-    def lost(self) -> Iterator[Event]:
+    def lost_events(self) -> Iterator[Event]:
         """Return what the loss of a task means for its runs.
 
         Those that it had not begun have lost nothing, unless it began none: then something is wrong
         with the task itself.
         """
-        self.over = True
+        self.is_over = True
         error = f"its SLURM task {self.slurm_job} ended (see {self.log})"
         for job in sorted(self.started - self.ended) if self.started else self.jobs:
             yield Event(job, Failure(error))
@@ -114,7 +114,7 @@ class SlurmExecutor(Executor):
         try:
             yield from _follow(tasks)
         finally:
-            _cancel([task.slurm_job for task in tasks if not task.over])
+            _cancel([task.slurm_job for task in tasks if not task.is_over])
 
     def _submit(self, jobs: Mapping[int, Job]) -> list[Task]:
         import submitit
@@ -163,13 +163,13 @@ def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
 
         running: set[int] = set()
 
-        def tell() -> None:
+        def report_interruptions() -> None:
             # Before the workers have ended: SLURM leaves this process some seconds only.
             for number in sorted(running):
                 write([number, to_dict(Failure("its SLURM task was ended", was_interrupted=True))])
 
         places = slots(workers, jobs_per_gpu=workers)
-        for event in pool.run_all(jobs, places, before_stopping=tell):
+        for event in pool.run_all(jobs, places, before_stopping=report_interruptions):
             running ^= {event.number}
             write([event.number, None if event.outcome is None else to_dict(event.outcome)])
         write(END)
@@ -195,7 +195,7 @@ def ask(command: Sequence[str]) -> str:
 def _follow(tasks: Sequence[Task]) -> Iterator[Event]:
     asked = time.monotonic()
     missing: set[str] = set()
-    while left := [task for task in tasks if not task.over]:
+    while left := [task for task in tasks if not task.is_over]:
         for task in left:
             yield from task.new_events()
         if time.monotonic() - asked >= SQUEUE_SECONDS:
@@ -203,13 +203,13 @@ def _follow(tasks: Sequence[Task]) -> Iterator[Event]:
             known = slurm_states([task.slurm_job for task in left])
             for task in left if known is not None else ():
                 assert known is not None
-                if task.over or task.slurm_job in known:
+                if task.is_over or task.slurm_job in known:
                     continue
                 # Twice in a row: its last lines may be on their way through a shared file system.
                 if task.slurm_job in missing:
                     yield from task.new_events()
-                    if not task.over:
-                        yield from task.lost()
+                    if not task.is_over:
+                        yield from task.lost_events()
                 missing.add(task.slurm_job)
         time.sleep(POLL_SECONDS)
         interruption.check()

@@ -62,7 +62,7 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     finished = set() if first.force else store.finished_keys() & distinct.keys()
     todo = {key: config for key, config in distinct.items() if key not in finished}
     print(
-        f"plan      {plan.combinations:,} combination{'s' * (plan.combinations != 1)}, "
+        f"plan      {plan.n_combinations:,} combination{'s' * (plan.n_combinations != 1)}, "
         f"{len(distinct):,} distinct: {len(finished):,} finished, {len(todo):,} to run"
     )
     if dead:
@@ -194,7 +194,7 @@ class _Rounds:
         if outcome.was_interrupted:
             return self.interruptions[key] > MOST_INTERRUPTIONS
         made = self.attempts[key] if attempts is None else attempts
-        return outcome.counts and (not outcome.retry or made > self.retries)
+        return outcome.is_failed_attempt and (not outcome.retry or made > self.retries)
 
     def _await_others(self, keys: Sequence[str]) -> None:
         """Wait until no other process is at work on any of these runs; take what they have finished."""
@@ -205,7 +205,7 @@ class _Rounds:
             for key in ended:
                 found = [run for run in self.store.runs("FINISHED", key) if "test_loss" in run.metrics]
                 for run in found[:1]:
-                    self.final[key] = Result.of_metrics(run.run_id, run.metrics)
+                    self.final[key] = Result.from_metrics(run.run_id, run.metrics)
                     self.progress.end(-1, self.names[key], self.final[key], True)
             waiting -= ended
             if waiting:
@@ -214,7 +214,7 @@ class _Rounds:
 
 
 def _has_failed(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and outcome.counts
+    return isinstance(outcome, Failure) and outcome.is_failed_attempt
 
 
 def _was_interrupted(outcome: Outcome) -> bool:

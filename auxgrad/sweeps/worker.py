@@ -81,7 +81,7 @@ class Worker:
         self._session = self._session or Session()
         return self._session.run(job.config(), folder, log_model=False, once=job.once)
 
-    def is_worn(self) -> bool:
+    def needs_replacement(self) -> bool:
         """Return whether the process has grown so much that a new one should take over.
 
         TensorFlow keeps what it compiles until the process ends: for networks that cannot be trained
@@ -91,7 +91,7 @@ class Worker:
         self._memory = self._memory or memory
         return memory - self._memory > MOST_GROWTH
 
-    def tidy(self) -> None:
+    def collect_garbage(self) -> None:
         """Free what the last run has left in reference cycles."""
         gc.collect()
         if not self._is_frozen:

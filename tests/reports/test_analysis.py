@@ -93,24 +93,24 @@ def test_a_validation_metric_that_is_nan_is_never_best():
         assert [row.setting.lam for row in rows if row.best] == [100.0]
 
 
-def test_holes_of_a_mode_of_ones_own_have_its_knobs():
+def test_missing_settings_of_a_custom_mode_have_its_knobs():
     def own(overall, lam):
         return Setting("Own", overall, 1.0, lam, ("lam", "overall"))
 
     found = RunSet(runs(own(False, 3.0), [0.3]) + runs(own(True, 30.0), [0.3]))
-    holes = analysis.holes(analysis.table(found))
-    assert [hole.name for hole in holes] == ["Own lam=30", "Own lam=3 overall=true"]
+    missing = analysis.missing_settings(analysis.table(found))
+    assert [each.name for each in missing] == ["Own lam=30", "Own lam=3 overall=true"]
 
 
 def test_what_diverged_is_no_part_of_a_mean_and_never_best():
     own = runs(setting(), [0.1, math.nan, 1.797e308]) + runs(setting(lam=30.0), [0.5, 0.6])
     first, second = analysis.table(RunSet(own))
     assert (first.best, second.best) == (True, False)
-    assert second.diverged == 2
+    assert second.n_diverged == 2
     assert second.estimate.mean == 0.1
 
 
-def test_missing_seeds_and_holes():
+def test_missing_seeds_and_settings():
     full, short = runs(setting(), [0.3, 0.4, 0.5]), runs(setting("SingleTask"), [0.3], [1])
     lost = ReportedRun(setting("Multitask", 3.0), 2, STUDY, "FAILED")
     rows = analysis.table(RunSet([*full, *short, lost]))
@@ -120,9 +120,9 @@ def test_missing_seeds_and_holes():
         ("Projection", ()),
     ]
     assert rows[1].estimate is None
-    assert analysis.holes(rows) == []
+    assert analysis.missing_settings(rows) == []
     more = analysis.table(RunSet(full + runs(setting(lam=3.0, alpha=1.0), [0.3])))
-    assert [hole.name for hole in analysis.holes(more)] == [
+    assert [each.name for each in analysis.missing_settings(more)] == [
         "Projection lam=100 alpha=1",
         "Projection lam=3 alpha=0.01",
     ]

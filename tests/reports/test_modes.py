@@ -82,7 +82,7 @@ def test_a_mode_gains_nothing_by_more_tries():
     found = standings(runs("SingleTask", 0, [0.24] * 3), *many, *few)
     assert found.budget == 2
     multitask = by_mode(found)["Multitask"]
-    assert (multitask.tried, multitask.estimate.mean) == (8, pytest.approx(0.21))
+    assert (multitask.n_tried, multitask.estimate.mean) == (8, pytest.approx(0.21))
     pairs = itertools.combinations(range(1, 9), 2)
     assert multitask.at_budget == pytest.approx(np.mean([0.2 + min(pair) / 100 for pair in pairs]))
     # The order is by the budget: by its best setting Multitask would be first.
@@ -106,7 +106,7 @@ def test_a_setting_with_a_diverged_run_is_the_last_choice():
     bad = runs("Multitask", 1.0, [0.1, math.inf])
     good = runs("Multitask", 3.0, [0.2, 0.2])
     [standing] = standings(bad, good).modes
-    assert (standing.tried, standing.at_budget, standing.row.setting.lam) == (2, 0.2, 3.0)
+    assert (standing.n_tried, standing.at_budget, standing.row.setting.lam) == (2, 0.2, 3.0)
     left_out = standings(bad, runs("Mean", 1.0, [0.3]))
     assert left_out.left_out == ("Multitask",)
     text = documents.standings_md(left_out, LOSS)
@@ -121,7 +121,7 @@ def test_differences_are_paired_by_seed():
     single = runs("SingleTask", 0, 0.5 + noise)
     found = standings(single, runs("Multitask", 1.0, 0.49 + noise[2:], seeds=range(2, 12)))
     standing = by_mode(found)["Multitask"]
-    assert standing.seeds == 8
+    assert standing.n_common_seeds == 8
     assert standing.difference.value == pytest.approx(-0.01)
     assert standing.difference.high - standing.difference.low < 1e-9
     assert 0.5 < standing.improvement.value < 0.7

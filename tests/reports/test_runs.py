@@ -82,7 +82,7 @@ def test_what_a_report_knows_of_a_run():
     assert found.study.changes == "problem.hidden=[8]"
     assert found.study.title == "problem=reviews data=imdb25k problem.hidden=[8]"
     assert found.is_finished
-    assert not found.diverged
+    assert not found.has_diverged
 
 
 def test_another_metric():
@@ -105,7 +105,7 @@ def test_another_metric():
 def test_a_loss_that_is_no_finite_number_diverged(loss):
     def diverged(value, loss):
         setting = Setting("SingleTask", False, 1.0, 0.0)
-        return ReportedRun(setting, 0, Study.named("x"), value=value, loss=loss).diverged
+        return ReportedRun(setting, 0, Study.named("x"), value=value, loss=loss).has_diverged
 
     assert diverged(loss, loss)
     # In a report on another metric the same runs count.

@@ -130,7 +130,7 @@ def test_runs_that_diverged_are_left_out_and_counted(store):
     assert metrics["test_loss"] == pytest.approx(0.3) == pytest.approx(estimate.mean)
     assert metrics["test_loss_low"] == pytest.approx(estimate.low)
     assert metrics["test_loss_high"] == pytest.approx(estimate.high)
-    assert metrics["diverged"] == rows[3.0].diverged
+    assert metrics["diverged"] == rows[3.0].n_diverged
     assert (metrics["best_val_loss"], metrics["test_accuracy"]) == pytest.approx((0.4, 0.9))
     curves = open_sibling(store, "-settings").histories([found["3"].run_id], "train_loss")
     assert curves[found["3"].run_id] == pytest.approx({1: 1.3, 2: 0.8})

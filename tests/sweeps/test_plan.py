@@ -99,7 +99,7 @@ def test_what_a_mode_does_not_use_is_dropped(planned):
     found = planned(
         "mode=SingleTask,Multitask,Projection", "lam=0,1", "alpha=0.1,1", "overall=true,false"
     )
-    assert found.combinations == 24
+    assert found.n_combinations == 24
     assert settings(found) == [
         "SingleTask",  # Also Multitask and Projection with lam=0.
         "Multitask lam=1",
@@ -121,7 +121,7 @@ def test_each_config_is_what_hydra_would_compose(planned):
         "problem.hidden=[8],[8,4]",
         "tracking.experiment=x",
     )
-    assert found.combinations == 2 * 4 * 2 * 2 * 2 * 2
+    assert found.n_combinations == 2 * 4 * 2 * 2 * 2 * 2
     # SingleTask; Multitask at 3 and 100; Orthogonal at these with two alphas; times 2 * 2 * 2.
     assert len(found.configs) == (1 + 2 + 4) * 8
     composed = {
@@ -176,7 +176,7 @@ def test_wrong_values_in_any_place(planned, arguments, line):
 
 def test_lists_in_yaml_are_values(planned):
     found = planned(params={"lam": [1, 3.5], "seed": [0, 1], "problem.hidden": [[8], [8, 4]]})
-    assert found.combinations == 8
+    assert found.n_combinations == 8
     assert {(config.lam, config.problem.hidden) for config in found.configs} == {
         (lam, hidden) for lam in (1.0, 3.5) for hidden in ((8,), (8, 4))
     }

@@ -37,15 +37,15 @@ class Fake(Worker):
             time.sleep(600)
         return result(f"{os.getpid()} {os.environ['SLOT']}")
 
-    def is_worn(self):
+    def needs_replacement(self):
         return self.jobs == 2
 
-    def tidy(self):
+    def collect_garbage(self):
         pass
 
 
 class Lasting(Fake):
-    def is_worn(self):
+    def needs_replacement(self):
         return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from auxgrad.reports.documents import NOTHING, interval, markdown, number, write_csv
+from auxgrad.reports.documents import DASH, interval, markdown, number, write_csv
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.modes.profiles import Profile
 from auxgrad.reports.modes.resampling import Interval
@@ -28,8 +28,8 @@ def standings_csv(file: Path, standings: Standings, metric: Metric) -> None:
             [
                 *(each.mode, each.row.setting.name, each.estimate.n),
                 *(each.estimate.mean, each.estimate.low, each.estimate.high),
-                *(each.tried, min(standings.budget, each.tried), each.at_budget),
-                each.seeds if each.difference else None,
+                *(each.n_tried, min(standings.budget, each.n_tried), each.at_budget),
+                each.n_common_seeds if each.difference else None,
                 *_numbers(each.difference),
                 *_numbers(each.improvement),
             ]
@@ -46,9 +46,9 @@ def standings_md(standings: Standings, metric: Metric) -> str:
     """Return the standings for a reader."""
     lines = [
         [
-            *(each.mode, each.row.setting.name.removeprefix(each.mode).strip() or NOTHING),
+            *(each.mode, each.row.setting.name.removeprefix(each.mode).strip() or DASH),
             f"{number(each.estimate.mean)} {interval(each.estimate.low, each.estimate.high)}",
-            *(str(each.tried), number(each.at_budget)),
+            *(str(each.n_tried), number(each.at_budget)),
             *(_with_interval(found) for found in (each.difference, each.improvement)),
         ]
         for each in standings.modes
@@ -57,7 +57,7 @@ def standings_md(standings: Standings, metric: Metric) -> str:
     columns += [f"with a budget of {standings.budget}", f"less {BASELINE}", f"better than {BASELINE}"]
     chosen = "validation" if standings.validated else "test"
     words = f"""
-The best setting of a mode is that with the best mean {chosen} {metric.rest}, and the more are tried
+The best setting of a mode is that with the best mean {chosen} {metric.short_name}, and the more are tried
 the better it is. *With a budget of {standings.budget}*, the smallest number that a mode with knobs
 has tried, is the expected mean {metric.title} of the best of as many settings drawn at random
 (arXiv 1909.03004); the modes are in its order.
@@ -68,7 +68,7 @@ has tried, is the expected mean {metric.title} of the best of as many settings d
 probability that a run is better than one of it (arXiv 2108.13264). Both with 95 % bootstrap
 intervals, not corrected for the number of modes.
 """
-        seeds = [each.seeds for each in standings.modes if each.mode != BASELINE]
+        seeds = [each.n_common_seeds for each in standings.modes if each.mode != BASELINE]
         if min(seeds, default=FEW) < FEW:
             words += f"With fewer than {FEW} seeds bootstrap intervals are too narrow.\n"
     else:
@@ -80,7 +80,7 @@ intervals, not corrected for the number of modes.
 
 
 def _with_interval(found: Interval | None) -> str:
-    return f"{number(found.value)} {interval(found.low, found.high)}" if found else NOTHING
+    return f"{number(found.value)} {interval(found.low, found.high)}" if found else DASH
 
 
 def profiles_csv(file: Path, profiles: Sequence[Profile]) -> None:
@@ -91,7 +91,7 @@ def profiles_csv(file: Path, profiles: Sequence[Profile]) -> None:
         file,
         columns,
         (
-            [each.mode, len(each.ratios), *_numbers(each.mean), *_numbers(each.improvement)]
+            [each.mode, len(each.ratios), *_numbers(each.mean_ratio), *_numbers(each.improvement)]
             for each in profiles
         ),
     )
@@ -100,7 +100,7 @@ def profiles_csv(file: Path, profiles: Sequence[Profile]) -> None:
 def profiles_md(profiles: Sequence[Profile], studies: Sequence[str], metric: Metric) -> str:
     """Return the profiles for a reader, with the studies that they are over."""
     lines = [
-        [each.mode, *(_with_interval(found) for found in (each.mean, each.improvement))]
+        [each.mode, *(_with_interval(found) for found in (each.mean_ratio, each.improvement))]
         for each in profiles
     ]
     listed = "".join(f"* {study}\n" for study in studies)

@@ -26,7 +26,7 @@ class Profile:
 
     mode: str
     ratios: tuple[np.ndarray, ...]
-    mean: Interval | None
+    mean_ratio: Interval | None
     improvement: Interval | None
 
     def share_within(self, ratios: np.ndarray, maximize: bool) -> np.ndarray:
@@ -64,7 +64,7 @@ def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
             found.append(Profile(mode, ratios, mean, better))
     if len(found) < 2:
         return []
-    return sorted(found, key=lambda each: metric.cost(each.mean.value if each.mean else 1.0))
+    return sorted(found, key=lambda each: metric.cost(each.mean_ratio.value if each.mean_ratio else 1.0))
 
 
 def _mean_ratio(samples: Sequence[np.ndarray]) -> Interval:

@@ -28,9 +28,9 @@ class Standing:
     """
 
     row: Row
-    tried: int
+    n_tried: int
     at_budget: float
-    seeds: int = 0
+    n_common_seeds: int = 0
     difference: Interval | None = None
     improvement: Interval | None = None
 
@@ -91,11 +91,11 @@ class Standings:
 def _at_budget(rows: Sequence[Row], budget: int, metric: Metric, validated: bool) -> float:
     def mean(row: Row) -> float:
         assert row.estimate is not None
-        return math.nan if row.diverged else row.estimate.mean
+        return math.nan if row.n_diverged else row.estimate.mean
 
     def cost(row: Row) -> float:
         # A setting of which a run diverged is never chosen over another.
-        return metric.cost(math.nan if row.diverged else row.best_val if validated else mean(row))
+        return metric.cost(math.nan if row.n_diverged else row.best_val if validated else mean(row))
 
     return expected_best([mean(row) for row in sorted(rows, key=cost)], budget)
 
