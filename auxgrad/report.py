@@ -22,10 +22,12 @@ from auxgrad.record.folders import claim_folder, file_name
 from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import REPORTS, Store
 from auxgrad.reports import analysis, documents
-from auxgrad.reports.csv_files import Published, read_published, read_runs
+from auxgrad.reports.csv_files import read_runs
 from auxgrad.reports.metric import LOSS, Metric, check_name
+from auxgrad.reports.published import Published, read_published
 from auxgrad.reports.report import Curves, Report, read_curves, store_report, write_overview
-from auxgrad.reports.runs import Filters, RunSet, check_filters, from_store
+from auxgrad.reports.runs import RunSet
+from auxgrad.reports.runs.selection import Filters, check_filters, from_store
 
 LONGEST = 500  # Characters of a list of values on record; MLflow takes 6,000.
 DESCRIPTION = """\

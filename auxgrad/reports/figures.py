@@ -1,4 +1,4 @@
-"""The figures of a report."""
+"""Draw the figures of a report."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 DASHED = (0, (3, 1))
 BAND = 0.18  # Opacity.
-MARGIN = 0.05  # Between data and frame, as a part of the data's range.
-FAR, NEAR = 0.3, 0.1  # Parts of the best mean.
+MARGIN = 0.05  # The margin between data and frame, as a part of the range of the data.
+FAR, NEAR = 0.3, 0.1  # Distances from the best mean, as parts of it.
 BASELINE: dict[str, Any] = {"color": "0.5", "linewidth": 1}
 
 Family = tuple[str, bool, float]
@@ -34,9 +34,16 @@ def over_lam(
 ) -> Figure:
     """Draw the mean over lam with 95 % bands: a column for each alpha, a row for each overall.
 
-    Modes that do not use one of the two are in all of its columns or rows; modes without lam are level
-    lines. Published means are hollow, with 95 % bars. Where the means lie far apart, each row is drawn
-    again around the best.
+    Modes that do not use alpha (or overall) are in all columns (or rows). Modes without lam are
+    horizontal lines. Published means are hollow markers with 95 % bars. If the means are far apart, each
+    row is drawn again around the best mean.
+
+    Args:
+        rows: The rows of the table.
+        comparisons: The comparisons with published results.
+        title: The title of the figure.
+        metric: The metric of the report.
+        looks: The style of each mode.
     """
     known = [row for row in rows if row.estimate is not None]
     alphas = sorted({row.setting.alpha for row in known if "alpha" in row.setting.used}, reverse=True)
@@ -66,21 +73,21 @@ def over_lam(
 
 
 def _belongs(setting: Setting, alpha: float, overall: bool) -> bool:
-    """Whether a setting is in the panel of this alpha and overall."""
+    """Return whether a setting is in the panel of this alpha and overall."""
     return setting.used.get("alpha", alpha) == alpha and setting.used.get("overall", overall) == overall
 
 
 def _around_the_best(
     estimates: Sequence[Estimate], published: Iterable[Estimate], metric: Metric
 ) -> tuple[float, float] | None:
-    """Limits that show the means near the best one; None where all of them are near."""
+    """Return limits that show the means near the best one, or None if all means are near it."""
     best = min(metric.cost(estimate.mean) for estimate in estimates)
 
     def is_within(part: float, estimate: Estimate) -> bool:
         return metric.cost(estimate.mean) - best <= part * abs(best)
 
     if best == 0 or all(is_within(FAR, estimate) for estimate in estimates):
-        return None  # Near zero nothing is near: there is no scale.
+        return None  # A best mean of zero gives no scale.
     near = [estimate for estimate in (*estimates, *published) if is_within(NEAR, estimate)]
     ends = [end for estimate in near for end in (estimate.low, estimate.high, estimate.mean)]
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
@@ -138,7 +145,9 @@ def _over_lam(
     others = [(row.setting.lam, published[row.setting]) for row in rows if row.setting in published]
     if others:
         axis.errorbar(
-            [lam * 1.06 for lam, _ in others],  # Beside ours, or neither could be seen.
+            [
+                lam * 1.06 for lam, _ in others
+            ],  # Beside the markers of this study, so that both can be seen.
             [estimate.mean for _, estimate in others],
             [0 if math.isnan(estimate.low) else estimate.mean - estimate.low for _, estimate in others],
             color=look["color"],
@@ -156,15 +165,16 @@ def over_training(
 ) -> Figure:
     """Draw curves of each setting over training: mean and 95 % band over seeds.
 
-    A row for each mode, alpha and overall, a column for each lam. The first curve of the setting that
-    uses no knob, SingleTask, is in all of them.
+    There is a row for each mode, alpha and overall, and a column for each lam. The first curve of
+    SingleTask, which uses no knob, is in all panels.
 
     Args:
-        curves: of each setting, by the name of the metric.
-        title: above all.
-        looks: of each mode.
-        names: the names of the metrics to what they are called; the first one is solid, others dashed.
-        label: of the vertical axes.
+        curves: The curves of each setting, by the name of the metric.
+        title: The title of the figure.
+        looks: The style of each mode.
+        names: The label of each metric in the legend, by its name. The first metric is solid, the others
+            are dashed.
+        label: The label of the vertical axes.
     """
     from matplotlib.lines import Line2D
 
@@ -177,7 +187,7 @@ def over_training(
     behind = curves[baseline].get(first) if baseline else None
     with rc():
         figure = new_figure((2.2 + 1.9 * len(lams), 1.0 + 1.6 * len(families)))
-        # Not shared: Matplotlib would compare each of the axes with all others, again and again.
+        # The axes are not shared, because Matplotlib would compare each of them with all others.
         axes = figure.subplots(len(families), len(lams), squeeze=False)
         for line, own in zip(axes, families.values(), strict=True):
             by_lam = {each.lam if "lam" in each.used else lams[0]: each for each in own}
@@ -220,10 +230,10 @@ def _panel_over_training(
 
 
 def _same_limits(axes: Iterable[Axes]) -> None:
-    """Show the same part of the plane, all data and a margin, in all axes."""
+    """Set the same limits, all data and a margin, in all axes."""
     axes = list(axes)
     corners = np.array([axis.dataLim.get_points() for axis in axes])
-    corners[~np.isfinite(corners)] = np.nan  # Nothing is drawn there.
+    corners[~np.isfinite(corners)] = np.nan  # Axes without data.
     if np.isnan(corners).all():
         return
     ranges = []
@@ -242,7 +252,12 @@ def _same_limits(axes: Iterable[Axes]) -> None:
 def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
     """Draw the cosine of auxiliary and reference direction, and how often it is negative.
 
-    Over training, at the best lam of each mode, alpha and overall: mean and 95 % band over seeds.
+    Both are drawn over training, as mean and 95 % band over seeds.
+
+    Args:
+        curves: The curves of each setting that is drawn, by the name of the metric.
+        title: The title of the figure.
+        looks: The style of each mode.
     """
     alphas = sorted({setting.alpha for setting in curves}, reverse=True)
     with rc():
@@ -259,7 +274,7 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
                             every = max(1, len(curve.steps) // 8)
                             _curve(axis, curve, label=setting.name, markevery=every, **look)
             column[1].set_xlabel("optimisation steps")
-        # A band may go beyond what is possible.
+        # A band may extend beyond the possible values.
         for axis, (low, high) in zip(axes[:, 0], ((-1, 1), (0, 1)), strict=True):
             bottom, top = axis.get_ylim()
             axis.set_ylim(max(bottom, low - MARGIN), min(top, high + MARGIN))

@@ -1,4 +1,4 @@
-"""The report on one study: everything that is computed, written to a folder and stored."""
+"""The report on one study: compute it, write it to a folder, store it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from auxgrad.config.setting import Setting
 from auxgrad.record.folders import file_name
 from auxgrad.reports import analysis, documents, styles
 from auxgrad.reports.analysis import Comparison, Row
-from auxgrad.reports.csv_files import Published, write_runs
+from auxgrad.reports.csv_files import write_runs
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.modes.documents import profiles_csv, profiles_md, standings_csv, standings_md
 from auxgrad.reports.modes.profiles import profiles
 from auxgrad.reports.modes.standings import Standings
+from auxgrad.reports.published import Published
 from auxgrad.reports.runs import RunSet, Study
 from auxgrad.reports.statistics import MeanCurve, epoch_means
 
@@ -31,7 +32,19 @@ Curves = Mapping[Setting, Mapping[str, MeanCurve]]
 
 @dataclass(frozen=True)
 class Report:
-    """All that is said of one study, but for its curves."""
+    """The report on one study, without its curves.
+
+    Attributes:
+        metric: The metric of the report.
+        study: The study.
+        run_set: The runs of the study.
+        rows: The rows of the table.
+        tests: The tests between the best settings of the modes.
+        comparisons: The comparisons with published results.
+        published: The published results.
+        coverage: Sentences on missing runs.
+        standings: The modes in the order of their results.
+    """
 
     metric: Metric
     study: Study
@@ -45,7 +58,14 @@ class Report:
 
     @staticmethod
     def of(found: RunSet, study: Study, published: Published, metric: Metric) -> Report:
-        """Compute the report of one of the studies of the runs."""
+        """Compute the report on one study.
+
+        Args:
+            found: The runs of all studies.
+            study: The study.
+            published: The published results to compare with.
+            metric: The metric of the report.
+        """
         part = found.of_study(study)
         labels = {run.loss_label for run in part.runs if run.loss_label}
         metric = replace(metric, loss_label=labels.pop() if len(labels) == 1 else "")
@@ -57,17 +77,17 @@ class Report:
 
     @property
     def has_values(self) -> bool:
-        """Whether any run ended with a finite value."""
+        """Whether any run has a finite value."""
         return any(row.estimate for row in self.rows)
 
     @property
     def compares_modes(self) -> bool:
-        """Whether there is more than one mode."""
+        """Whether the study has more than one mode with a best setting."""
         return len(self.standings.modes) > 1
 
     @property
     def summary(self) -> str:
-        """How many runs, settings and seeds."""
+        """A text with the numbers of runs, settings and seeds."""
         finished = self.run_set.finished
         runs, settings = len(finished), len(self.rows)
         seeds = {run.seed for run in finished if run.seed is not None}
@@ -77,7 +97,12 @@ class Report:
         )
 
     def write(self, folder: Path, curves: Curves) -> None:
-        """Fill the folder, which exists."""
+        """Write the tables, the figures and report.md to a folder.
+
+        Args:
+            folder: The folder, which must exist.
+            curves: The mean curves of the settings, from `read_curves`.
+        """
         metric = self.metric
         write_runs(folder / "runs.csv", self.run_set.finished, metric)
         documents.table_csv(folder / "table.csv", self.rows, metric)
@@ -115,7 +140,7 @@ class Report:
         return sentences
 
     def _draw(self, folder: Path, curves: Curves) -> list[str]:
-        """Write the figures and return the words and pictures of those of curves."""
+        """Write the figures, and return the sections of report.md for the figures of curves."""
         from auxgrad.reports import figures
         from auxgrad.reports.modes.figures import best_of_modes
 
@@ -132,14 +157,18 @@ class Report:
             drawn["losses"] = figures.over_training(curves, title, looks, LOSSES, metric.loss_axis)
             parts += [
                 "## Loss curves",
-                "As far as every run of the setting went; training loss: epoch means.",
+                "Each curve ends where the shortest run of its setting ended. "
+                "Training losses are epoch means.",
             ]
             parts += ["![Loss curves of every setting](losses.png)"]
         own = {setting: each for setting, each in curves.items() if metric.curve in each}
         if own and not metric.is_loss:
             name, words = file_name(metric.curve), f"validation {metric.short_name}"
             drawn[name] = figures.over_training(own, title, looks, {metric.curve: words}, words)
-            parts += [f"## Validation {metric.short_name}", "As far as every run of the setting went."]
+            parts += [
+                f"## Validation {metric.short_name}",
+                "Each curve ends where the shortest run of its setting ended.",
+            ]
             parts += [f"![Validation {metric.short_name} of every setting]({name}.png)"]
         if censoring := self._best_censoring(curves):
             drawn["censoring"] = figures.censoring(censoring, title, looks)
@@ -147,10 +176,10 @@ class Report:
             parts += ["![Cosine and share of steps in conflict](censoring.png)"]
         for name, figure in drawn.items():
             styles.save(figure, folder, name)
-        return parts or ["No curves: they are in the tracking store only."]
+        return parts or ["No curves, because they are only in the tracking store."]
 
     def _best_censoring(self, curves: Curves) -> Curves:
-        """The curves of the best lam of each family."""
+        """Return the censoring curves at the best lam of each family."""
         best = analysis.best_of_families(self.rows, self.metric)
         return {
             setting: curves[setting]
@@ -160,7 +189,15 @@ class Report:
 
 
 def write_overview(folder: Path, reports: Sequence[Report]) -> bool:
-    """Write the profiles of the modes over all studies; return False, and write nothing, without any."""
+    """Write an overview of the modes over several studies.
+
+    Args:
+        folder: The folder to write to.
+        reports: The reports on the studies.
+
+    Returns:
+        Whether an overview was written. Nothing is written if there are no profiles.
+    """
     from auxgrad.reports.modes import figures
 
     metric = replace(reports[0].metric, loss_label="")
@@ -177,7 +214,17 @@ def write_overview(folder: Path, reports: Sequence[Report]) -> bool:
 
 
 def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:
-    """Return the mean curves of all settings, but none that some run of the setting has not recorded."""
+    """Read the curves of the runs and return the mean curves of the settings.
+
+    Args:
+        store: The store of the runs.
+        rows: The rows of the table.
+        metric: The metric of the report.
+
+    Returns:
+        The mean curves of each setting by name. A curve that some run of the setting has not recorded is
+        left out.
+    """
     run_ids = [run.run_id for row in rows for run in row.converged]
     names = dict.fromkeys((*LOSSES, *CENSORING, metric.curve))
     read = {name: store.histories(run_ids, name) for name in names}
@@ -201,7 +248,17 @@ def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:
 def store_report(
     target: Store, reports: Sequence[Report], folder: Path, params: Mapping[str, str]
 ) -> str:
-    """Store the folder of the reports as a run of the experiment `target`; return its run id."""
+    """Store the folder of the reports as a run.
+
+    Args:
+        target: The store of the experiment for reports.
+        reports: The reports.
+        folder: The folder with their files.
+        params: The parameters to record.
+
+    Returns:
+        The id of the run.
+    """
     record = target.start_derived(folder.name, params, {})
     record.metric("runs", sum(len(report.run_set.finished) for report in reports), 0)
     record.metric("settings", sum(len(report.rows) for report in reports), 0)

@@ -25,7 +25,8 @@ from auxgrad.report import Request, make
 from auxgrad.reports.csv_files import read_runs
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.report import Published, Report
-from auxgrad.reports.runs import RunSet, from_store
+from auxgrad.reports.runs import RunSet
+from auxgrad.reports.runs.selection import from_store
 
 FIGURES = ("test_loss", "modes", "losses", "censoring")
 LISTED = {

@@ -8,8 +8,9 @@ import pytest
 
 from auxgrad.config.setting import Setting
 from auxgrad.errors import ReportError
-from auxgrad.reports.csv_files import columns, read_published, read_runs, write_runs
+from auxgrad.reports.csv_files import columns, read_runs, write_runs
 from auxgrad.reports.metric import LOSS, Metric
+from auxgrad.reports.published import read_published
 from auxgrad.reports.runs import ReportedRun, Study
 
 ANY = Study.named()

@@ -11,8 +11,8 @@ import pytest
 from auxgrad.config.groups import options
 from auxgrad.config.setting import Setting
 from auxgrad.reports import analysis, figures, styles
-from auxgrad.reports.csv_files import read_published
 from auxgrad.reports.metric import LOSS, Metric
+from auxgrad.reports.published import read_published
 from auxgrad.reports.runs import ReportedRun, RunSet, Study
 from auxgrad.reports.statistics import MeanCurve
 

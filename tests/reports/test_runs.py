@@ -14,7 +14,8 @@ from auxgrad.config.values import format_value
 from auxgrad.errors import ReportError
 from auxgrad.record.stored import IDENTITY, METRICS, RUN_KEY, StoredRun
 from auxgrad.reports.metric import Metric
-from auxgrad.reports.runs import ReportedRun, Study, check_filters, from_store
+from auxgrad.reports.runs import ReportedRun, Study
+from auxgrad.reports.runs.selection import check_filters, from_store
 
 PROBLEM = {
     "hidden": [512, 512],

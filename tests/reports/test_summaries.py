@@ -15,7 +15,7 @@ from auxgrad.record.stored import METRICS
 from auxgrad.record.writing import Dataset
 from auxgrad.reports import summaries
 from auxgrad.reports.analysis import table
-from auxgrad.reports.runs import from_store
+from auxgrad.reports.runs.selection import from_store
 from auxgrad.reports.statistics import Estimate
 
 ABOUT = '{"accuracy": {"maximize": true}}'

@@ -15,7 +15,7 @@ from auxgrad.config.composing import with_value_source
 from auxgrad.config.groups import conf_dir, options
 from auxgrad.config.overrides import quote_values
 from auxgrad.errors import ConfigError
-from auxgrad.reports.csv_files import read_published
+from auxgrad.reports.published import read_published
 from auxgrad.reports.runs import Study
 from auxgrad.sweeps.plan import plan
 
