@@ -1,4 +1,4 @@
-"""`python -m auxgrad.report`: finished runs in; tables, tests and figures out."""
+"""The command `python -m auxgrad.report`: report on finished runs in tables, tests and figures."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from auxgrad.reports.report import Curves, Report, read_curves, store_report, wr
 from auxgrad.reports.runs import RunSet
 from auxgrad.reports.runs.selection import Filters, check_filters, from_store
 
-LONGEST = 500  # Characters of a list of values on record; MLflow takes 6,000.
+LONGEST = 500  # The length of a recorded list of values; MLflow accepts 6,000 characters.
 DESCRIPTION = """\
 Writes a folder with the finished runs of an experiment, tables of their test losses (or of another
 --metric), permutation tests and figures, and stores it as a run of the MLflow experiment NAME-reports.
-What is missing is listed.
+The report lists missing runs.
 
-Words choose what is reported on, in the way in which it was run:
-  tracking.experiment=NAME   the MLflow experiment; auxgrad if not given
-  tracking.uri=ADDRESS       the store, unless MLFLOW_TRACKING_URI is set; mlflow.db if not given
-  mode=Projection,Multitask  only runs with one of these values; likewise lam, alpha, overall, seed,
-                             data, problem and every key of data and problem
+Arguments choose the runs of the report. They are the same as those of auxgrad.train:
+  tracking.experiment=NAME   the MLflow experiment (default: auxgrad)
+  tracking.uri=ADDRESS       the store, unless MLFLOW_TRACKING_URI is set (default: mlflow.db)
+  mode=Projection,Multitask  only runs with one of these values; also for lam, alpha, overall, seed,
+                             data, problem and each key of data and problem
 """
 EXAMPLES = """\
 examples:
@@ -53,7 +53,17 @@ examples:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for."""
+    """The arguments of the command.
+
+    Attributes:
+        tracking: The store and the experiment to read.
+        filters: The allowed values by key.
+        runs_file: A CSV file of runs to read in place of a store; None for a store.
+        published: The published results to compare with.
+        output: The folder to write to; None to name it after the experiment.
+        metric: The name of the metric.
+        maximize: Whether a higher value is better; None to use what the runs recorded.
+    """
 
     tracking: TrackingConfig
     filters: Filters
@@ -61,40 +71,49 @@ class Request:
     published: Published
     output: Path | None
     metric: str
-    maximize: bool | None  # None: as the runs recorded it.
+    maximize: bool | None
 
     @staticmethod
     def of(arguments: Sequence[str]) -> Request:
-        """Return the request of a command line. Raises AuxgradError for what cannot be asked for."""
+        """Parse the arguments of the command line.
+
+        Args:
+            arguments: The arguments.
+
+        Raises:
+            AuxgradError: An argument is wrong, or arguments contradict each other.
+        """
         parser = argparse.ArgumentParser(
             "python -m auxgrad.report",
             description=DESCRIPTION,
             epilog=EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument("words", nargs="*", metavar="key=value", help="what to report on, see above")
+        parser.add_argument(
+            "words", nargs="*", metavar="key=value", help="the runs to report on, see above"
+        )
         parser.add_argument(
             "--compare",
             metavar="FILE",
-            help="set beside figure5, figure7, or a CSV file like table.csv or runs.csv",
+            help="compare with figure5, figure7, or a CSV file like table.csv or runs.csv",
         )
         parser.add_argument(
             "--runs",
             metavar="FILE",
             type=Path,
-            help="report on a CSV file like runs.csv, not on a store",
+            help="report on a CSV file like runs.csv instead of a store",
         )
         parser.add_argument(
             "--output",
             metavar="FOLDER",
             type=Path,
-            help="a new folder; else reports/NAME, then NAME_2, ...",
+            help="a new folder (default: reports/NAME, then NAME_2, ...)",
         )
         parser.add_argument(
             "--metric",
             metavar="NAME",
             default=LOSS.name,
-            help="report on a metric of the test set, such as test_accuracy; test_loss if not given",
+            help="a metric of the test set, such as test_accuracy (default: test_loss)",
         )
         for flag, better in (("--maximize", "higher"), ("--minimize", "lower")):
             parser.add_argument(
@@ -102,17 +121,19 @@ class Request:
                 dest="maximize",
                 action="store_const",
                 const=better == "higher",
-                help=f"of the metric {better} is better; needed where the runs did not record it",
+                help=f"a {better} metric is better; needed only if the runs did not record it",
             )
         given = parser.parse_intermixed_args(arguments)
         if given.runs and given.words:
-            raise ReportError(f"{given.words[0]}: chooses from a store; cannot be combined with --runs")
+            raise ReportError(
+                f"{given.words[0]}: selects runs of a store; cannot be combined with --runs"
+            )
         tracking, filters = split_words(given.words)
         check_filters(filters)
         if given.output and given.output.exists():
-            raise ReportError(f"--output={given.output}: is there already; must be a new folder")
+            raise ReportError(f"--output={given.output}: already exists; must be a new folder")
         if given.metric == LOSS.name and given.maximize:
-            raise ReportError("--maximize: of test_loss lower is always better")
+            raise ReportError("--maximize: a lower test_loss is always better")
         published = Published()
         if given.compare:
             published = read_published(given.compare, Metric(given.metric))
@@ -121,6 +142,7 @@ class Request:
 
 
 def _print_summary(report: Report) -> None:
+    """Print the best settings, significant differences, the comparison and missing runs."""
     print(f"study     {report.study.title}")
     print(f"runs      {report.summary}")
     metric, part = report.metric, "validation" if analysis.by_validation(report.rows) else "test"
@@ -146,10 +168,16 @@ def _print_summary(report: Report) -> None:
 
 
 def make(request: Request) -> Path:
-    """Read, compute, write and store a report; return its folder.
+    """Read the runs, and write and store the report.
+
+    Args:
+        request: The arguments of the command.
+
+    Returns:
+        The folder of the report.
 
     Raises:
-        AuxgradError: there is nothing to report on, or not what the filters ask for. Nothing is written.
+        AuxgradError: There are no runs to report on. Nothing is written.
     """
     store, metric = None, Metric(request.metric)
     if request.runs_file:
@@ -173,13 +201,13 @@ def make(request: Request) -> Path:
     recorded = {run.maximize for run in found.finished if run.maximize is not None}
     metric = Metric.of(metric.name, recorded, request.maximize)
     with _status("testing differences"):
-        all_of_them = [Report.of(found, study, request.published, metric) for study in found.studies()]
-    reports = [report for report in all_of_them if report.has_values]
+        all_reports = [Report.of(found, study, request.published, metric) for study in found.studies()]
+    reports = [report for report in all_reports if report.has_values]
     with _status("reading the curves"):
         curves = [read_curves(store, report.rows, metric) if store else {} for report in reports]
     folder = claim_folder(request.output or Path("reports", file_name(name)))
     has_overview = _write(folder, reports, curves)
-    for report in all_of_them:
+    for report in all_reports:
         if report.has_values:
             _print_summary(report)
         else:
@@ -195,7 +223,7 @@ def make(request: Request) -> Path:
 
 
 def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) -> bool:
-    """Fill the folder; return whether there is an overview of several studies."""
+    """Write the reports to the folder, and return whether it has an overview of several studies."""
     try:
         for report, own in zip(reports, curves, strict=True):
             several = len(reports) > 1
@@ -205,11 +233,12 @@ def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) ->
         with _status("drawing"):
             return write_overview(folder, reports)
     except BaseException:
-        shutil.rmtree(folder)  # Half a report would look like a whole one.
+        shutil.rmtree(folder)  # Part of a report could be mistaken for a complete one.
         raise
 
 
 def _store(store: Store, request: Request, reports: Sequence[Report], folder: Path) -> None:
+    """Store the folder as a run of the experiment NAME-reports."""
     target = open_sibling(store, REPORTS)
     params = {key: ",".join(values)[:LONGEST] for key, values in request.filters.items()}
     params["metric"] = request.metric
@@ -219,7 +248,7 @@ def _store(store: Store, request: Request, reports: Sequence[Report], folder: Pa
 
 
 def _without_value(found: RunSet) -> str:
-    """What there is where no run has a value."""
+    """Return a text on the runs of a study that has no values."""
     if not found.runs and found.notes:
         return found.notes[0][0].lower() + found.notes[0][1:].rstrip(".")
     states = Counter("diverged" if run.is_finished else run.status for run in found.runs)
@@ -228,7 +257,7 @@ def _without_value(found: RunSet) -> str:
 
 
 def _status(what: str) -> AbstractContextManager[object]:
-    """On a terminal a line that moves while something takes its time."""
+    """Return a context manager that shows a spinner on a terminal."""
     from rich.console import Console
 
     return Console(stderr=True).status(f"{what} ...")

@@ -83,7 +83,8 @@ def test_yaml_lists_are_the_values_of_a_sweep(study, small):
         (["-m", "hydra.sweep.subdir=x"], "hydra.sweep.subdir: hydra/sweeper=grid names folders by"),
         (
             ["-m", "+hydra.callbacks.log._target_=hydra.experimental.callbacks.LogJobReturnCallback"],
-            "hydra.callbacks.log: auxgrad's launchers call none at the start or end of a job",
+            "hydra.callbacks.log: auxgrad's launchers do not support callbacks at the start or end of a "
+            "job",
         ),
         (["-m", "hydra/sweeper=basic", "lam=1,-2"], "lam=-2: must be a finite number >= 0"),
         (["dry_run=true"], "dry_run=true: shows the plan of a sweep; add --multirun"),

@@ -42,7 +42,10 @@ def test_a_study_from_sweep_to_report(study, small):
     [digits] = (study / "reports/auxgrad").glob("problem=digits*")
     [reviews] = (study / "reports/auxgrad").glob("problem=reviews*")
     assert "6 finished runs in 3 settings, 2 seeds" in done.stdout
-    assert "2 finished, on other data or by another method or rule" in (digits / "report.md").read_text()
+    assert (
+        "2 finished, because the newest ones have other data or another method or rule"
+        in (digits / "report.md").read_text()
+    )
     assert len((reviews / "runs.csv").read_text().splitlines()) == 2
 
     # What the store has tells the two versions of the rule apart, in names and in numbers.

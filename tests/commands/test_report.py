@@ -265,7 +265,9 @@ def test_the_label_of_the_loss_is_on_the_axes(store):
 def test_which_way_is_better_must_be_known(store):
     asked = ["--metric", "test_accuracy"]
     make_accurate(store, about=None)
-    with pytest.raises(AuxgradError, match="do not say whether higher is better; add --maximize or --m"):
+    with pytest.raises(
+        AuxgradError, match="did not record whether higher is better; add --maximize or --m"
+    ):
         make(Request.of(asked))
     bests = [
         rows(make(Request.of([*asked, flag])) / "table.csv") for flag in ("--maximize", "--minimize")
@@ -276,21 +278,23 @@ def test_which_way_is_better_must_be_known(store):
     ]
     make_accurate(store)
     with pytest.raises(
-        AuxgradError, match=r"^--minimize: of test_accuracy higher is better, by what the"
+        AuxgradError, match=r"^--minimize: the runs recorded that a higher test_accuracy is better$"
     ):
         make(Request.of([*asked, "--minimize"]))
     make_run(
         store, 0.3, "mode=SingleTask", "seed=9", about={"accuracy": {"maximize": False}}, test_accuracy=1
     )
-    with pytest.raises(AuxgradError, match="some runs say that higher is better, others that lower is"):
+    with pytest.raises(
+        AuxgradError, match="some runs recorded that higher is better, others that lower is"
+    ):
         make(Request.of(asked))
-    with pytest.raises(AuxgradError, match=r"^--maximize: of test_loss lower is always better$"):
+    with pytest.raises(AuxgradError, match=r"^--maximize: a lower test_loss is always better$"):
         Request.of(["--maximize"])
     assert make(Request.of(["--minimize"])).name == "auxgrad_3"
 
 
 def test_a_metric_that_is_not_there(store, capsys):
-    listed = "in the store are: test_accuracy, test_loss$"
+    listed = "the store has: test_accuracy, test_loss$"
     make_accurate(store)
     for name in ("test_f1", "accuracy", "test_"):
         with pytest.raises(AuxgradError, match=f"^--metric={name}: .*; {listed}"):
@@ -298,7 +302,7 @@ def test_a_metric_that_is_not_there(store, capsys):
     with pytest.raises(AuxgradError, match=r"^--metric=accuracy: must begin with test_$"):
         make(Request.of(["--metric=accuracy", "--runs=any.csv"]))
     with pytest.raises(
-        AuxgradError, match=r"^--compare=figure7: has means of test_loss only, none of te"
+        AuxgradError, match=r"^--compare=figure7: has means of test_loss only, not of te"
     ):
         make(Request.of(["--metric=test_accuracy", "--compare=figure7"]))
     assert not Path("reports").exists()
@@ -363,10 +367,12 @@ def test_one_seed(store, capsys):
     folder = make(Request.of(["--compare", "figure7"]))
     out = capsys.readouterr().out
     assert "SingleTask       0.3000 (one run: no interval)" in out
-    assert "0 of 0 settings agree within 95 %. Of 2 it cannot be told: one run only." in out
+    assert (
+        "0 of 0 settings agree within 95 %. 2 cannot be compared, because there is only one run." in out
+    )
     text = (folder / "report.md").read_text()
-    assert "Nothing to test: it takes two modes with two finished runs each." in text
-    assert "one run: cannot be told" in text
+    assert "Nothing to test: a test needs two modes with two finished runs each." in text
+    assert "unknown: one run" in text
     assert "nan" not in text.lower()
 
 
@@ -393,7 +399,7 @@ def test_each_study_is_compared_with_its_own_published_means(store, capsys):
     line = "overview  none: SingleTask and another mode must have converged in every study"
     assert line in out  # The third study has SingleTask alone.
     assert out.count("compare   figure5: 2 of 2 settings agree within 95 %.") == 2
-    assert "compare   figure5: No setting of this study is in it." in out
+    assert "compare   figure5: It has no setting of this study." in out
     text = (folder / "problem=synthetic_problem.task=similar" / "report.md").read_text()
     assert "Only in figure5 (19): " in text
     # A file of the runs knows the task too.
@@ -473,7 +479,7 @@ def test_what_was_left_out_is_said(store, capsys):
     assert (row["runs"], row["test_loss_mean"]) == ("1", "0.3")
     out = capsys.readouterr().out
     for line in (
-        "Left out: 1 finished, on other data or by another method or rule than the newest.",
+        "Left out: 1 finished, because the newest ones have other data or another method or rule.",
         "Left out: 2 runs of auxgrad 0.1.0, which recorded no identity; run them again.",
     ):
         assert f"missing   {line}\n" in out
@@ -528,9 +534,9 @@ def test_nothing_finished(store):
         (["--runs", "short.csv"], "short.csv: column alpha, lam, loss is missing; needed are mode"),
         (
             ["--runs", "short.csv", "lam=3"],
-            "lam=3: chooses from a store; cannot be combined with --runs",
+            "lam=3: selects runs of a store; cannot be combined with --runs",
         ),
-        (["--output", "there"], "--output=there: is there already; must be a new folder"),
+        (["--output", "there"], "--output=there: already exists; must be a new folder"),
     ],
 )
 def test_wrong_input(tmp_path, arguments, line):

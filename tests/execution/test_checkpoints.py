@@ -128,7 +128,7 @@ def test_interrupted_and_gone_on_it_is_the_same_run(in_tmp, monkeypatch, signals
             go(in_tmp / "first", "b", *words, **options)
     interruption._State.received = None
     assert (in_tmp / "first" / FILE).exists()
-    assert "the same command goes on with it" in capsys.readouterr().err
+    assert "the same command resumes it from its checkpoint" in capsys.readouterr().err
     [found] = client_of("b").search_runs(["1"])
     assert found.info.status == "KILLED"
     result = go(in_tmp / "second", "b", *words, **options)
@@ -214,7 +214,7 @@ def test_a_full_disk_costs_the_checkpoint_only(in_tmp, monkeypatch, capsys):
     monkeypatch.setattr(os, "fsync", fail)
     result = go(in_tmp / "out", "a", "mode=SingleTask")
     assert result.epochs == 7
-    told = f"{FILE}: no checkpoint can be written (No space left on device); the run goes on"
+    told = f"{FILE}: no checkpoint can be written (No space left on device); the run continues"
     assert capsys.readouterr().err.count(told) == 1
     assert not list(in_tmp.rglob(f"{FILE}*"))
 

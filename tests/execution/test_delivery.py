@@ -112,7 +112,7 @@ def test_a_run_that_was_made_again_meanwhile(in_tmp, tracking, capsys):
     content = {"format": 1, "experiment": "e", "run_id": lost.info.run_id}
     file = in_tmp / delivery.FILE
     file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": []}))
-    assert f"made again meanwhile, as run {result.run_id}" in delivery.deliver(file, store)
+    assert f"repeated in the meantime, as run {result.run_id}" in delivery.deliver(file, store)
     assert [each.run_id for each in store.runs("FINISHED")] == [result.run_id]
 
 

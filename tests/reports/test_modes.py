@@ -110,7 +110,7 @@ def test_a_setting_with_a_diverged_run_is_the_last_choice():
     left_out = standings(bad, runs("Mean", 1.0, [0.3]))
     assert left_out.left_out == ("Multitask",)
     text = documents.standings_md(left_out, LOSS)
-    assert "Left out, since some run of every setting diverged: Multitask." in text
+    assert "Left out, because each setting has runs that diverged: Multitask." in text
     assert "SingleTask has no setting whose runs all converged" in text
     found = standings(bad, good, runs("Mean", 1.0, [0.3]))
     assert math.isnan(by_mode(found)["Multitask"].at_budget)  # One in two choices has none.

@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_finite_number_diverged(loss):
 def test_each_run_once_and_the_newest_counts():
     found = from_store([run("new", loss=0.2), run("old", loss=0.9)], {})
     assert [each.run_id for each in found.runs] == ["new"]
-    assert found.notes == ["Left out: 1 finished, of which there are newer ones."]
+    assert found.notes == ["Left out: 1 finished, because there are newer attempts at the same runs."]
 
 
 def test_a_failed_attempt_does_not_hide_a_finished_one():
@@ -145,7 +145,7 @@ def test_runs_on_other_data_or_by_another_method_are_left_out_and_said(before):
     found = from_store(stored, {})
     assert [each.run_id for each in found.runs] == ["new"]
     assert found.notes == [
-        "Left out: 2 finished, on other data or by another method or rule than the newest."
+        "Left out: 2 finished, because the newest ones have other data or another method or rule."
     ]
 
 
@@ -163,7 +163,7 @@ def test_runs_of_auxgrad_0_1_0_are_left_out_and_said():
     assert "Left out: 1 run of auxgrad 0.1.0" in from_store(old[:1], {}).notes[0]
     assert from_store(old, {"lam": ["0"]}).notes == found.notes
     # They are no values to choose from either.
-    with pytest.raises(ReportError, match=r"no run has it; in the store are: Projection$"):
+    with pytest.raises(ReportError, match=r"no run has it; the store has: Projection$"):
         from_store([run(), *old], {"mode": ["SingleTask"]})
 
 
@@ -186,7 +186,7 @@ def test_runs_of_other_programs_join_the_study_that_they_name_but_no_mean():
     found = from_store([ours, theirs], {})
     assert [each.run_id for each in found.runs] == ["ours"]
     assert found.notes == [
-        "Left out: 1 finished, on other data or by another method or rule than the newest."
+        "Left out: 1 finished, because the newest ones have other data or another method or rule."
     ]
 
 
@@ -207,7 +207,9 @@ def test_two_rules_of_one_name_are_never_averaged():
     new = [run("new", mode="Mine", version="b" * 64, seed=0), run("other", version="", seed=1)]
     found = from_store([*new, *old], {})
     assert sorted(each.run_id for each in found.finished) == ["new", "other"]
-    assert "2 finished, on other data or by another method or rule than the newest" in found.notes[0]
+    assert (
+        "2 finished, because the newest ones have other data or another method or rule" in found.notes[0]
+    )
 
 
 def test_names_are_never_parsed():
@@ -240,9 +242,9 @@ def test_filters():
     for filters, line in (
         (
             {"mode": ["Projektion"]},
-            "mode=Projektion: no run has it; in the store are: Projection, Single",
+            "mode=Projektion: no run has it; the store has: Projection, Single",
         ),
-        ({"lam": ["3"]}, "lam=3: no run has it; in the store are: 0, 30, 100"),
+        ({"lam": ["3"]}, "lam=3: no run has it; the store has: 0, 30, 100"),
         ({"mode": ["SingleTask"], "lam": ["30"]}, "mode=SingleTask lam=30: no run has all of these"),
     ):
         with pytest.raises(ReportError) as caught:

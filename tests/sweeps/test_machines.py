@@ -22,7 +22,7 @@ from auxgrad.sweeps.sweep import sweep
 
 HERE = platform.node().partition(".")[0]
 LINE = (
-    "tracking.uri=sqlite:///{}/mlflow.db: a file serves the processes of one machine, and jobs may run "
+    "tracking.uri=sqlite:///{}/mlflow.db: a file serves the processes of one machine, but jobs may run "
     "on others (SLURM, 3 runs to a task); must be a tracking server (http://...) or PostgreSQL "
     "(postgresql://...)"
 )

@@ -143,8 +143,8 @@ def test_a_run_of_another_process_is_waited_for(make, small, fingerprint, monkey
     with ends_while_waiting(end) as elsewhere:
         assert make([1, 2], {2: [elsewhere]}) == ([1, 2], 2)
     out = capsys.readouterr().out
-    assert "waiting   for 1 of another process" in out
-    assert "lam=2" in out.partition("finished meanwhile by another sweep")[0]
+    assert "waiting   for 1 in another process" in out
+    assert "lam=2" in out.partition("finished in the meantime by another sweep")[0]
 
 
 def test_a_run_that_another_process_gives_up_is_run_here(make, small, fingerprint, monkeypatch):

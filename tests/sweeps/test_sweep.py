@@ -208,7 +208,7 @@ def test_an_experiment_of_ones_own_as_in_the_readme(sweep, tmp_path, small):
 def test_a_launcher_that_is_not_installed(sweep, tmp_path):
     done = sweep("hydra/launcher=ray")
     line = (
-        "auxgrad: hydra/launcher=ray: the package ray is not installed; the extra auxgrad[ray] has it\n"
+        "auxgrad: hydra/launcher=ray: the package ray is not installed; install the extra auxgrad[ray]\n"
     )
     assert done.stderr == line
     assert list(tmp_path.iterdir()) == []
@@ -259,7 +259,7 @@ def test_interrupted_once_runs_are_cut_cleanly(tmp_path, small, number, status):
         process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == status, out
-    assert "stopped   0 done, 0 failed, 4 left; the same command goes on from here" in out
+    assert "stopped   0 done, 0 failed, 4 left; the same command continues from here" in out
     assert "Traceback" not in out
     assert statuses(tmp_path) == {"KILLED": 2}
 
