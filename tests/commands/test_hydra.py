@@ -38,7 +38,7 @@ def shown(done):
     return done.stdout.splitlines()
 
 
-def test_a_primary_config_of_ones_own(study):
+def test_a_custom_primary_config(study):
     lines = shown(study("-cn", "study", "--cfg", "job", "alpha=0.3"))
     assert {"lam: 42.5", "alpha: 0.3", "mode: Projection", "  - 7"} <= set(lines)
     lines = shown(study("-cn", "study", "--cfg", "hydra", "-p", "hydra.sweeper"))
@@ -52,7 +52,7 @@ def test_a_search_path_keeps_the_value_groups(study):
     assert {"lam: 0.25", "seed: 7"} <= set(shown(study("-cn", "path", "--cfg", "job", "seed=7")))
 
 
-def test_an_experiment_goes_before_the_defaults(study):
+def test_an_experiment_takes_precedence_over_the_defaults(study):
     lines = shown(study("experiment=fast", "--cfg", "all"))
     assert {"  experiment: quick", "retries: 5"} <= set(lines)
     targets = "\n".join(lines)

@@ -470,7 +470,7 @@ def test_the_title_of_a_study_can_be_a_folder(store):
     assert row["changes"] == "data.num_words=60 problem.hidden=[8,8]"
 
 
-def test_what_was_left_out_is_said(store, capsys):
+def test_what_was_left_out_is_noted(store, capsys):
     for seed in range(2):
         make_run(store, 0.9, "mode=SingleTask", f"seed={seed}", fingerprint="e" * 64)
         make_run(store, 0.3, "mode=SingleTask", f"seed={seed}")

@@ -148,7 +148,7 @@ def test_early_stopping_tests_the_best_epoch(in_tmp, small):
     assert result.best_val_loss == min(losses)
 
 
-def test_divergence_is_told(in_tmp, small, capsys):
+def test_divergence_is_reported(in_tmp, small, capsys):
     result = run(["mode=Multitask", "lam=1e30", *small], in_tmp)
     assert not np.isfinite(result.test_loss)
     assert "diverged  a loss is NaN or infinite" in capsys.readouterr().out
@@ -218,7 +218,7 @@ def test_a_failing_run_is_recorded_as_failed(in_tmp, small, monkeypatch, caplog)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_it_is_killed_cleanly(tmp_path, small, number, status):
+def test_an_interrupted_run_ends_cleanly(tmp_path, small, number, status):
     command = [sys.executable, "-m", "auxgrad.train", *small]
     command += ["problem.epochs=100000", "problem.patience=100000"]
     process = subprocess.Popen(
@@ -289,7 +289,7 @@ def test_the_installed_wheel_carries_its_configs(tmp_path):
     assert "lam: 7" in shown.stdout.splitlines()
 
 
-def test_training_reads_as_it_goes(tmp_path, small):
+def test_curves_are_stored_during_training(tmp_path, small):
     """The curve is in the store while the run goes on, not only at its end."""
     command = [sys.executable, "-m", "auxgrad.train", *small]
     command += ["problem.epochs=100000", "problem.patience=100000"]

@@ -110,7 +110,7 @@ def test_open(store, tmp_path):
         assert (tmp_path / "opened").read_text().strip() == found["charts"]
 
 
-def test_of_a_server_only_the_link_and_curves_through_it(store, tmp_path):
+def test_a_server_store_has_a_link_and_curves(store, tmp_path):
     with mlflow_ui(["server", "--backend-store-uri", store.uri], tmp_path) as url:
         done = subprocess.run([*COMMAND, f"tracking.uri={url}"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -166,7 +166,7 @@ def test_links(store):
     assert table_url(store, "http://h:1").startswith("http://h:1/#/experiments/")
 
 
-def test_a_store_made_before_gets_the_view(store):
+def test_an_older_store_gets_the_view(store):
     assert compose([]).tracking.experiment == DEFAULT_EXPERIMENT
     store.client.set_experiment_tag(store.experiment_id, view.TAG, "{}")
     again = open_store(compose([]).tracking)

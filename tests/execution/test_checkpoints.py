@@ -119,7 +119,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_interrupted_and_gone_on_it_is_the_same_run(in_tmp, monkeypatch, signals, capsys, case):
+def test_an_interrupted_run_resumes_to_the_same_result(in_tmp, monkeypatch, signals, capsys, case):
     words, options = CASES[case]
     whole = go(in_tmp / "whole", "a", *words, **options)
     with monkeypatch.context() as patch:

@@ -103,7 +103,7 @@ def test_a_store_that_stays_away(in_tmp, place, tracking, away, monkeypatch, cap
     assert delivery.deliver(file, store) == f"run {run.run_id} was delivered before"
 
 
-def test_a_run_that_was_made_again_meanwhile(in_tmp, tracking, capsys):
+def test_a_run_that_was_repeated_in_the_meantime(in_tmp, tracking, capsys):
     config = compose([*TINY, *words(tracking)])
     result = Session().run(config, in_tmp / "out", log_model=False)
     store = open_store(tracking)
@@ -129,7 +129,7 @@ def test_what_cannot_be_delivered(in_tmp, tracking):
         assert file.exists()
 
 
-def test_an_error_that_waiting_does_not_mend(tracking):
+def test_an_error_that_waiting_does_not_fix(tracking):
     store = open_store(tracking)
     run = store.client.create_run(store.experiment_id)
     writer = writing.RunWriter(store.client, run)

@@ -257,7 +257,7 @@ def test_a_run_and_the_runs_from_python(in_tmp, small):
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)], ids=["Ctrl-C", "TERM"])
-def test_interrupted_in_a_batch_a_run_is_killed_not_failed(in_tmp, small, monkeypatch, interruption):
+def test_a_run_interrupted_in_a_batch_is_killed_not_failed(in_tmp, small, monkeypatch, interruption):
     """TensorFlow, which calls Python for a batch, makes an error of what is raised there."""
 
     def interrupted(self, number):

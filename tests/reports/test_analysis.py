@@ -48,7 +48,7 @@ def test_rows_are_in_the_order_of_a_paper():
     ]
 
 
-def test_rows_of_modes_of_ones_own():
+def test_rows_of_custom_modes():
     settings = [
         Setting("A", False, 0.5, 3.0, ("lam", "alpha")),
         Setting("B", False, 1.0, 3.0, ("lam",)),
@@ -74,7 +74,7 @@ def test_the_best_setting_is_chosen_by_validation_loss():
     assert [row.setting.lam for row in rows if row.best] == [3.0]
 
 
-def test_of_another_metric_the_highest_is_best():
+def test_the_highest_value_is_best_if_the_metric_is_maximized():
     accuracy = Metric("test_accuracy", maximize=True)
     low, high = setting(lam=30.0), setting(lam=100.0)
     both = runs(low, [0.92], val_losses=[0.80]) + runs(high, [0.91], val_losses=[0.81])
@@ -102,7 +102,7 @@ def test_missing_settings_of_a_custom_mode_have_its_knobs():
     assert [each.name for each in missing] == ["Own lam=30", "Own lam=3 overall=true"]
 
 
-def test_what_diverged_is_no_part_of_a_mean_and_never_best():
+def test_diverged_runs_are_left_out_of_means_and_never_best():
     own = runs(setting(), [0.1, math.nan, 1.797e308]) + runs(setting(lam=30.0), [0.5, 0.6])
     first, second = analysis.table(RunSet(own))
     assert (first.best, second.best) == (True, False)
@@ -128,7 +128,7 @@ def test_missing_seeds_and_settings():
     ]
 
 
-def test_pairs_where_seeds_are_common_and_says_so():
+def test_runs_are_paired_by_common_seeds():
     single = runs(setting("SingleTask"), [0.30, 0.31, 0.32, 0.33], range(4))
     shared = runs(setting(), [0.31, 0.32, 0.33, 0.35], [1, 2, 3, 4])
     [test] = analysis.significance(analysis.table(RunSet(single + shared)))

@@ -73,7 +73,7 @@ def test_published_means_of_another_metric(tmp_path):
         read_published(str(file))
 
 
-def test_a_file_from_elsewhere(tmp_path):
+def test_a_file_of_another_program(tmp_path):
     (tmp_path / "runs.csv").write_text("run,mode,overall,alpha,lam,loss\n0,Multitask,True,0.01,3,0.5\n")
     [run] = read_runs(tmp_path / "runs.csv")
     assert run.setting == Setting("Multitask", False, 1.0, 3.0)  # What the mode uses.

@@ -74,7 +74,7 @@ def test_the_figure_shows_every_mean(drawn):
         assert set(lines["SingleTask"].get_ydata()) == {single}
 
 
-def test_a_mode_of_ones_own_is_drawn_by_the_knobs_that_it_uses():
+def test_a_custom_mode_is_drawn_by_the_knobs_that_it_uses():
     free, level = Setting("Free", False, 1.0, 3.0, ("lam",)), Setting("Level", False, 1.0, 0.0, ())
     bound, slow = (Setting("Bound", False, alpha, 3.0, ("lam", "alpha")) for alpha in (1.0, 0.5))
     figure = over_lam(rows_of(dict.fromkeys((free, level, bound, slow), 0.3)), metric=LOSS)

@@ -50,7 +50,7 @@ def test_bootstrap_is_that_of_scipy():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
 
 
-def test_intervals_hold_the_truth_in_nineteen_of_twenty():
+def test_intervals_contain_the_true_value_in_nineteen_of_twenty():
     found = [bootstrap(lambda s: s.mean(-1), [RNG.normal(size=30)], 500) for _ in range(400)]
     assert 0.9 < np.mean([each.low <= 0 <= each.high for each in found]) < 0.98
     assert all(math.isnan(end) for end in (lambda i: (i.low, i.high))(mean_difference([1.0], [2.0])))

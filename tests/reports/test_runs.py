@@ -128,7 +128,7 @@ def test_a_failed_attempt_does_not_hide_a_finished_one():
     assert found.unfinished == []
 
 
-def test_of_failed_attempts_the_latest_counts():
+def test_the_latest_of_failed_attempts_counts():
     found = from_store([run("b", "KILLED", loss=None), run("a", "FAILED", loss=None)], {})
     assert found.finished == []
     assert [(left.run_id, left.status) for left in found.unfinished] == [("b", "KILLED")]
@@ -140,7 +140,7 @@ def test_finished_without_a_test_loss_is_not_finished():
 
 
 @pytest.mark.parametrize("before", [{"fingerprint": "e" * 64}, {"method": 1}, {"source": "e" * 64}])
-def test_runs_on_other_data_or_by_another_method_are_left_out_and_said(before):
+def test_runs_on_other_data_or_by_another_method_are_left_out_and_noted(before):
     stored = [run("new", seed=1), run("old", **before), run("other setting", lam=3.0, **before)]
     found = from_store(stored, {})
     assert [each.run_id for each in found.runs] == ["new"]
@@ -149,7 +149,7 @@ def test_runs_on_other_data_or_by_another_method_are_left_out_and_said(before):
     ]
 
 
-def test_runs_of_auxgrad_0_1_0_are_left_out_and_said():
+def test_runs_of_auxgrad_0_1_0_are_left_out_and_noted():
     params = {"mode": "SingleTask", "lam": "0", "alpha": "1", "overall": "false", "seed": "0"}
     old = [
         StoredRun(name, "FINISHED", params, {"test_loss": 0.1}, {RUN_KEY: "key", "setting_key": "key"})
@@ -177,7 +177,7 @@ def test_runs_of_other_programs_need_no_more_than_the_five_parameters():
         from_store([another_programs(lam="much")], {})
 
 
-def test_runs_of_other_programs_join_the_study_that_they_name_but_no_mean():
+def test_runs_of_other_programs_join_the_study_that_they_name_but_are_not_averaged():
     theirs = another_programs(mode="Multitask", problem="reviews", data="imdb25k")
     found = from_store([run(), theirs], {})
     assert [each.run_id for each in found.runs] == ["x", "r"]
@@ -190,7 +190,7 @@ def test_runs_of_other_programs_join_the_study_that_they_name_but_no_mean():
     ]
 
 
-def test_studies_with_the_same_data_and_other_options_are_apart():
+def test_studies_with_the_same_data_and_other_options_are_separate():
     stored = [run("a", seed=1), run("b", seed=2), run("c", problem={"hidden": [8]})]
     found = from_store(stored, {})
     assert [study.title for study in found.studies()] == [
@@ -259,7 +259,7 @@ def test_filters_on_runs_of_other_programs():
     assert run_ids(stored, problem__hidden=["unknown"]) == ["x"]
 
 
-def test_problems_are_apart():
+def test_problems_are_separate():
     digits = {"names": Names("digits"), "problem": {"hidden": [64]}}
     found = from_store([run("a"), run("b", seed=1), run("c", **digits)], {})
     assert [study.title for study in found.studies()] == [

@@ -87,7 +87,7 @@ def test_means_of_the_newest_of_each_seed(store):
     assert "test_loss_std" not in found["30"].metrics
 
 
-def test_only_what_has_changed_is_made_anew(store):
+def test_only_changed_summaries_are_rewritten(store):
     for lam in (3.0, 30.0):
         add(store, lam, 0, 0.3)
     write(store, 3.0, 30.0)

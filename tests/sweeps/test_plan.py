@@ -138,7 +138,7 @@ def test_each_config_is_what_hydra_would_compose(planned):
     assert set(found.configs) == composed
 
 
-def test_several_grids_and_the_command_line_goes_before(planned):
+def test_the_command_line_takes_precedence_over_several_grids(planned):
     grids = [{"mode": "SingleTask"}, {"mode": "Projection", "lam": "30,100"}, {"lam": 30, "alpha": 1}]
     found = planned(params={"seed": "range(2)"}, grids=grids)
     assert settings(found) == [
@@ -151,7 +151,7 @@ def test_several_grids_and_the_command_line_goes_before(planned):
     assert len(planned("seed=5", params={"seed": "range(2)"}, grids=grids).configs) == 4
 
 
-def test_runs_of_one_setting_stand_together(planned):
+def test_runs_of_one_setting_are_adjacent(planned):
     found = planned("seed=0,1", "lam=1,3", "alpha=0.01,1", "mode=Projection,Orthogonal")
     names = [config.identity().setting_name for config in found.configs]
     assert [name for name, _ in itertools.groupby(names)] == settings(found)

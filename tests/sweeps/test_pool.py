@@ -68,13 +68,13 @@ def test_a_worker_that_dies_costs_one_run(in_tmp):
     assert {text.split()[1] for text in fine} == {"a", "b"}
 
 
-def test_a_worn_worker_is_replaced(in_tmp):
+def test_a_worker_that_needs_replacement_is_replaced(in_tmp):
     events = list(run_all(dict.fromkeys(range(5), "fine"), PLACES[:1], Fake))
     pids = [event.outcome.run_id for event in events if event.outcome]
     assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
 
 
-def test_left_early_no_worker_stays(in_tmp):
+def test_no_worker_survives_an_early_end(in_tmp):
     events = run_all({0: "sleep0", 1: "sleep1"}, PLACES, Lasting)
     next(events)
     next(events)

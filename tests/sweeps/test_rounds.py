@@ -93,7 +93,7 @@ def test_what_is_finished_is_not_run_again(make, capsys):
     assert make([1, 2], None, "force=true") == ([1, 2], 2)
 
 
-def test_a_crash_is_tried_again_after_the_others_an_error_in_the_config_is_not(make):
+def test_crashes_are_retried_after_other_runs_but_config_errors_are_not(make):
     assert make([1, 2, 3], {1: [CRASH]}) == ([1, 2, 3, 1], 3)
     launched, line = make([4, 5], {4: [CRASH, CRASH], 5: [WRONG]})
     assert (launched, line) == ([4, 5, 4], "2 of 2 runs failed")
@@ -108,7 +108,7 @@ def test_a_task_that_is_ended_costs_no_attempt(make, monkeypatch, capsys):
     assert make([3], {3: [INTERRUPTED] * 4}) == ([3, 3, 3], "1 of 1 runs failed")
 
 
-def test_fail_fast_decides_what_has_crashed_first(make):
+def test_fail_fast_retries_crashed_runs_first(make):
     launched, line = make([1, 2, 3, 4], {2: [CRASH, CRASH]}, "fail_fast=true")
     assert launched == [1, 2, 2]
     assert line == "1 of 4 runs failed; 2 were not run (fail_fast=true)"
@@ -155,7 +155,7 @@ def test_a_run_that_another_process_gives_up_is_run_here(make, small, fingerprin
         assert make([2], {2: [elsewhere]}) == ([2, 2], 1)
 
 
-def test_runs_of_version_0_1_0_do_not_count_and_are_told(make, capsys):
+def test_runs_of_version_0_1_0_are_ignored_and_reported(make, capsys):
     run = make.store.client.create_run(make.store.experiment_id, tags={"run_key": "k"})
     make.store.client.set_terminated(run.info.run_id, "FINISHED")
     assert make([1]) == ([1], 1)
@@ -163,7 +163,7 @@ def test_runs_of_version_0_1_0_do_not_count_and_are_told(make, capsys):
 
 
 @pytest.mark.parametrize("key", ["tracking.experiment=a", "force=true", "retries=0", "dry_run=true"])
-def test_one_store_and_one_way_to_go_on_for_all(in_tmp, small, key):
+def test_sweep_options_must_be_the_same_for_all_runs(in_tmp, small, key):
     configs = [compose([*words, *small]) for words in ([], [key])]
     with pytest.raises(ConfigError, match=r"^\w+: must be the same for all runs of a sweep"):
         sweep(Plan((), 2, tuple(configs)), Scripted(None, ""), in_tmp)

@@ -54,7 +54,7 @@ def test_a_study_of_the_users_own(study):
 LONG = ("problem.epochs=25", "problem.patience=25")
 
 
-def test_a_task_is_killed_and_the_sweep_goes_on(tmp_path, small):
+def test_a_task_is_killed_and_the_sweep_continues(tmp_path, small):
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
     process = started(command, tmp_path)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["FINISHED"] >= 1)
@@ -85,7 +85,7 @@ def test_a_task_that_slurm_ends_costs_no_attempt(tmp_path, small):
     assert set(statuses(tmp_path)) <= {"FINISHED", "KILLED"}  # KILLED: before its first checkpoint.
 
 
-def test_interrupted_tasks_are_cancelled_and_the_sweep_resumed(sweep, tmp_path, small):
+def test_an_interrupted_sweep_cancels_its_tasks_and_is_resumed(sweep, tmp_path, small):
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
     process = started(command, tmp_path)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["FINISHED"] >= 1)
@@ -105,7 +105,7 @@ def test_interrupted_tasks_are_cancelled_and_the_sweep_resumed(sweep, tmp_path, 
 
 
 @pytest.mark.long
-def test_the_sweeper_dies_and_its_tasks_are_not_doubled(tmp_path, small):
+def test_tasks_of_a_dead_sweeper_are_not_repeated(tmp_path, small):
     """Its tasks go on; the next sweep leaves to them what they run and waits for it."""
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
     process = started(command, tmp_path)

@@ -120,7 +120,7 @@ def test_summary_runs(sweep, train, tmp_path, small):
         assert same == setting.startswith("Multitask")
 
 
-def test_failures_are_told_and_the_rest_goes_on(sweep, tmp_path, small, failing):
+def test_failures_are_reported_and_other_runs_continue(sweep, tmp_path, small, failing):
     arguments = ("mode=Multitask", "lam=1,666,667,3", *small)
     done = sweep(*arguments, "hydra.launcher.workers=1", **failing)
     assert done.returncode == 1
@@ -194,7 +194,7 @@ def test_wrong_input(sweep, tmp_path, arguments, line):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_experiment_of_ones_own_as_in_the_readme(sweep, tmp_path, small):
+def test_a_custom_experiment_as_in_the_readme(sweep, tmp_path, small):
     text = (REPOSITORY / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "mine/experiment").mkdir(parents=True)
     (tmp_path / "mine/experiment/best.yaml").write_text(text)
@@ -248,7 +248,7 @@ LONG = ("problem.epochs=100000", "problem.patience=100000")
     ("number", "status"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
 )
-def test_interrupted_once_runs_are_cut_cleanly(tmp_path, small, number, status):
+def test_interrupted_once_runs_end_cleanly(tmp_path, small, number, status):
     """As Ctrl-C does it: to all processes of the terminal."""
     command = [*SWEEP, "mode=SingleTask", "seed=range(4)", "hydra.launcher.workers=2", *small, *LONG]
     process = started(command, tmp_path, start_new_session=True)
@@ -282,7 +282,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path, small):
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
-def test_killed_in_the_middle_and_gone_on(tmp_path, small, sweep):
+def test_a_killed_sweep_is_resumed(tmp_path, small, sweep):
     """The sweeper once, alone; then it and its workers, as a power cut would; then the same command."""
     command = [*SWEEP, "mode=SingleTask", "seed=range(9)", "hydra.launcher.workers=1", *small]
     command += ["problem.epochs=100", "problem.patience=100"]
@@ -345,7 +345,7 @@ def test_on_a_terminal_there_is_a_live_line(tmp_path, small):
 
 
 @pytest.mark.long
-def test_values_of_other_sweepers_pass_the_front_door(tmp_path, small):
+def test_values_of_other_sweepers_pass_the_entry_point(tmp_path, small):
     """Numbers as Optuna gives them to a launcher, and the losses that it wants back."""
     from hydra.core.utils import JobStatus
 
