@@ -1,4 +1,4 @@
-"""What Hydra offers is obeyed, or refused in one line before anything is written."""
+"""Features of Hydra work, or are refused in one line before anything is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def study(tmp_path, train):
-    """A folder of a user's own, with an apostrophe in its name, and the command line in it."""
+    """Return a function that runs the command in a study, whose folder has an apostrophe."""
     folder = tmp_path / "it's mine"
     files = {
         "study.yaml": ("defaults: [config, override lam: '42.5', _self_]\nproblem: {hidden: [7]}\n"),
@@ -58,7 +58,7 @@ def test_an_experiment_takes_precedence_over_the_defaults(study):
     targets = "\n".join(lines)
     assert "_target_: hydra._internal.core_plugins.basic_sweeper.BasicSweeper" in targets
     assert "_target_: hydra_plugins.auxgrad.launchers.SerialLauncher" in targets
-    # The command line goes before the experiment.
+    # The command line takes precedence over the experiment.
     lines = shown(study("experiment=fast", "retries=2", "hydra/sweeper=grid", "--cfg", "all"))
     assert "retries: 2" in lines
     assert "_target_: hydra_plugins.auxgrad.grid_sweeper.GridSweeper" in "\n".join(lines)

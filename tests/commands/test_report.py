@@ -1,4 +1,4 @@
-"""`python -m auxgrad.report` on real stores: of a real sweep, and of runs made for the case."""
+"""`python -m auxgrad.report` on the store of a real sweep, and on stores with made-up runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory, corpus, cache) -> Path:
-    """A folder with the store of a sweep: 7 settings, 2 seeds."""
+    """Return a folder with the store of a sweep: 7 settings, 2 seeds."""
     folder = tmp_path_factory.mktemp("swept")
     small = ["data=aclimdb", f"data.path={corpus}", f"data.cache_dir={cache}", *SMALL]
     sweep = ["mode=SingleTask,Multitask,Projection", "lam=1,10", "alpha=0.01,1", "seed=range(2)"]
@@ -117,7 +117,7 @@ def test_a_sweep_becomes_a_report(swept):
     assert run.data.metrics == {"runs": 14, "settings": 7}
     stored = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert stored == {file.name for file in folder.iterdir()}
-    # What the runs recorded of the loss is on the axes.
+    # The axes have the label of the loss that the runs recorded.
     assert "test loss (cross-entropy, nats)" in (folder / "test_loss.svg").read_text()
 
 
@@ -161,7 +161,7 @@ def test_curves_are_read_as_mlflow_has_them(swept, monkeypatch):
 def make_run(
     store, loss, *overrides, status="FINISHED", fingerprint="f" * 64, about=None, curve=(), **metrics
 ):
-    """Write a run with as little on record as a report needs, into a real store."""
+    """Write a run with the minimum that a report needs to a real store."""
     identity = compose(overrides).identity(fingerprint)
     record = store.start_run(identity, {}, Dataset("d", "0" * 64, "{}", "{}"))
     if loss is not None:
@@ -194,7 +194,7 @@ UP = {"accuracy": {"maximize": True}}
 
 
 def make_accurate(store, about=UP):
-    """Runs of which those with the lowest loss have the lowest accuracy."""
+    """Write runs in which the lowest loss has the lowest accuracy."""
     for seed in range(3):
         more = {"about": about, "curve": (0.5, 0.6)}
         for words, loss, accuracy in (
@@ -217,7 +217,9 @@ def test_a_report_on_another_metric(store, capsys):
     assert {"test_accuracy_mean", "test_accuracy_std", "best_val_accuracy_mean"} < table[0].keys()
     assert [row["lam"] for row in table if row["best"] == "true"] == ["0", "30"]
     assert [row["test_accuracy_mean"] for row in table] == ["0.81", "0.86", "0.91", ""]
-    assert table[-1]["note"] == "1 diverged, left out, 2 seeds missing"  # As in the report on the loss.
+    assert (
+        table[-1]["note"] == "1 diverged, left out, 2 seeds missing"
+    )  # The report on the loss has the same note.
     [test] = rows(folder / "significance.csv")
     assert (test["b"], test["difference"]) == ("Multitask lam=30", "-0.1")
     text = (folder / "report.md").read_text()
@@ -252,7 +254,7 @@ def test_a_report_on_another_metric(store, capsys):
 def test_the_label_of_the_loss_is_on_the_axes(store):
     about = {"loss": {"label": "squared error, m²"}}
     make_run(store, 0.3, "mode=SingleTask", about=about)
-    make_run(store, 0.3, "mode=Multitask", "lam=3")  # Of before labels were recorded.
+    make_run(store, 0.3, "mode=Multitask", "lam=3")  # A run without a recorded label.
     found = from_store(store.runs(), {})
     shown = [
         Report.of(part, part.studies()[0], Published(), Metric()).metric
@@ -350,7 +352,7 @@ def test_failures_divergence_and_missing_seeds_are_marked(store, capsys):
 
 
 def test_the_runs_are_left_as_they_are(store):
-    """Another machine may be at work on what looks dead from here."""
+    """A run that looks dead may be running on another machine."""
     make_run(store, 0.3, "mode=SingleTask")
     other = compose(["mode=SingleTask", "seed=1"]).identity("f" * 64)
     writer = store.start_run(other, {}, Dataset("d", "0" * 64, "{}", "{}"))
@@ -397,12 +399,12 @@ def test_each_study_is_compared_with_its_own_published_means(store, capsys):
     }
     out = capsys.readouterr().out
     line = "overview  none: SingleTask and another mode must have converged in every study"
-    assert line in out  # The third study has SingleTask alone.
+    assert line in out  # The third study has only SingleTask.
     assert out.count("compare   figure5: 2 of 2 settings agree within 95 %.") == 2
     assert "compare   figure5: It has no setting of this study." in out
     text = (folder / "problem=synthetic_problem.task=similar" / "report.md").read_text()
     assert "Only in figure5 (19): " in text
-    # A file of the runs knows the task too.
+    # A CSV file of the runs has the task too.
     runs = folder / "problem=synthetic_problem.task=similar" / "runs.csv"
     again = make(Request.of([f"--runs={runs}", "--compare=figure5"]))
     assert {row["published"] for row in rows(again / "comparison.csv")} == {"0.44729", "0.43209"}
@@ -456,7 +458,7 @@ def test_data_with_failed_runs_only_is_named(store, capsys):
 
 
 def test_the_title_of_a_study_can_be_a_folder(store):
-    """What an option's value holds is never taken for a part of the name."""
+    """The value of an option is never interpreted as a part of the title."""
     make_run(store, 0.3, "mode=SingleTask")
     make_run(store, 0.9, "mode=SingleTask", "problem.hidden=[8,8]", "data.num_words=60")
     folder = make(Request.of([]))
@@ -493,7 +495,7 @@ def test_nothing_but_runs_of_auxgrad_0_1_0(store):
 
 
 def outdate(store, seed: int) -> None:
-    """Take the identity from the runs of a seed: auxgrad 0.1.0 recorded none."""
+    """Remove the identity from the runs of a seed, as auxgrad 0.1.0 recorded none."""
     for run in store.runs():
         if run.params["seed"] == str(seed):
             store.client.delete_tag(run.run_id, IDENTITY)
@@ -552,7 +554,7 @@ def test_wrong_input(tmp_path, arguments, line):
 
 @pytest.mark.long
 def test_three_thousand_runs(store):
-    """None is left out for their number."""
+    """All runs are used, however many there are."""
     losses = np.random.default_rng(0).uniform(0.2, 0.4, (30, 100))
     for lam in range(30):
         for seed in range(100):

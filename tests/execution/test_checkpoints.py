@@ -1,4 +1,4 @@
-"""A run that was interrupted goes on from its checkpoint, and nobody can tell from its record."""
+"""An interrupted run is resumed from its checkpoint, with the same record as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMES = ("seconds", "examples_per_second")
 
 
 class Everything(Problem):
-    """All that has a state: dropout, accumulation, averages, streams, early stopping."""
+    """A problem that uses everything with a state: dropout, accumulation, averages, streams."""
 
     streams: bool = False
     learning_rate: float = 0.01
@@ -71,7 +71,7 @@ def mean_square(x, y, y_pred):
 
 @pytest.fixture
 def signals():
-    """The handlers of a command, for a process that runs tests."""
+    """Install the signal handlers of a command in the process that runs the tests."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     interruption.install()
     yield
@@ -81,7 +81,7 @@ def signals():
 
 
 def asked(monkeypatch, after, number=signal.SIGTERM):
-    """Let the next run be asked to end in the epoch after these many."""
+    """Send a signal to the next run after this number of epochs."""
     begin = checkpointing.Checkpoints.on_epoch_begin
 
     def ask(self, epoch, logs=None):
@@ -141,7 +141,7 @@ def test_an_interrupted_run_resumes_to_the_same_result(in_tmp, monkeypatch, sign
 
 
 def test_an_epoch_that_takes_long_is_not_waited_for(in_tmp, monkeypatch, signals):
-    """The last checkpoint counts, and what was recorded after it is not recorded twice."""
+    """The run resumes from the last checkpoint, and later values are not recorded twice."""
     words = ["mode=SingleTask"]
     whole = go(in_tmp / "whole", "a", *words)
     monkeypatch.setattr(checkpointing, "EVERY_SECONDS", 0.0)
@@ -231,7 +231,7 @@ def test_a_loss_that_is_not_a_number(in_tmp, capsys, policy):
 
 
 def test_the_order_of_batches_from_any_step_on():
-    """As if the steps before had been made, for arrays and streams, with and without a rest."""
+    """Batches after a restart equal those of an uninterrupted run, for arrays and streams."""
     from auxgrad.training.batches import TrainingBatches
 
     for streams in (False, True):

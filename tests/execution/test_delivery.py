@@ -1,4 +1,4 @@
-"""A store that is away: the run goes on, its record waits, and arrives once."""
+"""If the store is unavailable, the run continues, and its record is delivered once, later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TINY = ("problem=toy", "mode=SingleTask", "problem.epochs=3")
 
 @pytest.fixture
 def place(in_tmp):
-    """A folder for the store, which can be taken away."""
+    """Return a folder for the store, which can be moved away."""
     folder = in_tmp / "store"
     folder.mkdir()
     return folder
@@ -39,7 +39,7 @@ def words(tracking):
 
 @pytest.fixture
 def away(place, monkeypatch):
-    """Takes the store away after the first epoch of the next run, for good or until its last one."""
+    """Return a function that moves the store away during the next run, and back if asked to."""
 
     def go(until=None):
         from auxgrad.execution.curves import RecordCurves
@@ -73,7 +73,7 @@ def test_a_store_that_is_away_for_a_while(in_tmp, tracking, away, capfd):
 
 
 def test_a_store_that_stays_away(in_tmp, place, tracking, away, monkeypatch, capfd):
-    """The run is finished, and its record is delivered once, however often it is tried."""
+    """The run finishes, and a second delivery of its record changes nothing."""
     for method in (writing.RunWriter.flush, writing.RunWriter.end):
         monkeypatch.setattr(method, "__defaults__", (0,))
     elsewhere = away()

@@ -1,4 +1,4 @@
-"""Tables, the best settings, tests between them, what is missing."""
+"""Tables, best settings, significance tests and missing runs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_best_setting_is_chosen_by_validation_loss():
     assert [row.setting for row in rows if row.best] == [low_validation]
     assert analysis.best_of_families(rows) == [low_validation]
 
-    both += runs(setting(lam=3.0), [0.29])  # From elsewhere, without a validation loss.
+    both += runs(setting(lam=3.0), [0.29])  # A run without a validation loss.
     rows = analysis.table(RunSet(both))
     assert not analysis.by_validation(rows)
     assert [row.setting.lam for row in rows if row.best] == [3.0]

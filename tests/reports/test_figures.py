@@ -1,4 +1,4 @@
-"""What the figures show, and how."""
+"""The figures show all values, with distinct styles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOSSES = {"val_loss": "validation loss", "train_loss": "training loss"}
 
 
 def rows_of(values, metric=LOSS):
-    """Rows of four runs each, around these means."""
+    """Return rows of four runs each, around these means."""
     chance = np.random.default_rng(0)
     runs = [
         ReportedRun(setting, seed, Study.named("x"), value=mean + chance.normal(0, 0.01), loss=0.3)
@@ -38,7 +38,7 @@ def over_lam(rows, comparisons=(), metric=LABELLED):
 
 @pytest.fixture
 def drawn():
-    """The figure of test losses of two censoring modes, and the rows that it is drawn of."""
+    """Return rows of several modes, and the figure of their test losses."""
     rows = rows_of(
         {
             Setting.of(mode, False, alpha, lam): 0.3 + lam / 500
@@ -84,7 +84,7 @@ def test_a_custom_mode_is_drawn_by_the_knobs_that_it_uses():
         lines = {line.get_label(): line for line in axis.get_lines()}
         assert lines.keys() == {"Free", "Level", "Bound"}
         assert len(set(lines["Level"].get_ydata())) == 1
-        assert lines["Level"].get_xdata() == [0, 1]  # From edge to edge.
+        assert lines["Level"].get_xdata() == [0, 1]  # The line has the full width.
     assert [axis.get_title() for axis in over_lam(rows_of({free: 0.3})).axes] == [""]
 
 
@@ -136,7 +136,7 @@ def test_no_two_modes_look_alike():
     looks = styles.looks(modes)
     assert len({tuple(map(repr, look.values())) for look in looks.values()}) == len(modes)
     assert all(looks[mode] == look for mode, look in styles.STYLES.items())
-    # Two letters that change places had one colour, marker and dashes once.
+    # Names with two letters swapped once had the same style.
     settings = [Setting(mode, False, 1.0, 3.0, ("lam",)) for mode in ("ab", "ba")]
     [axis] = over_lam(rows_of(dict.fromkeys(settings, 0.3))).axes
     first, second = axis.get_lines()

@@ -1,4 +1,4 @@
-"""Modes beside one another: the baseline, an equal budget, several studies."""
+"""Comparison of modes: with the baseline, with equal budgets, over several studies."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_mode_gains_nothing_by_more_tries():
     assert (multitask.n_tried, multitask.estimate.mean) == (8, pytest.approx(0.21))
     pairs = itertools.combinations(range(1, 9), 2)
     assert multitask.at_budget == pytest.approx(np.mean([0.2 + min(pair) / 100 for pair in pairs]))
-    # The order is by the budget: by its best setting Multitask would be first.
+    # Modes are ordered at the budget; by its best setting, Multitask would be first.
     assert [each.mode for each in found.modes] == ["Multitask", "SingleTask", "Mean"]
     text = documents.standings_md(found, LOSS)
     assert "with a budget of 2" in text
@@ -113,7 +113,9 @@ def test_a_setting_with_a_diverged_run_is_the_last_choice():
     assert "Left out, because each setting has runs that diverged: Multitask." in text
     assert "SingleTask has no setting whose runs all converged" in text
     found = standings(bad, good, runs("Mean", 1.0, [0.3]))
-    assert math.isnan(by_mode(found)["Multitask"].at_budget)  # One in two choices has none.
+    assert math.isnan(
+        by_mode(found)["Multitask"].at_budget
+    )  # One of the two settings has no finite mean.
 
 
 def test_differences_are_paired_by_seed():

@@ -1,4 +1,4 @@
-"""Which runs of a store a report is made of."""
+"""Selection of the runs of a report from a store."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_finite_number_diverged(loss):
         return ReportedRun(setting, 0, Study.named("x"), value=value, loss=loss).has_diverged
 
     assert diverged(loss, loss)
-    # In a report on another metric the same runs count.
+    # A report on another metric has the same runs.
     assert diverged(0.9, loss)
     assert diverged(loss, 0.3)
     assert not diverged(0.9, 0.3)
@@ -162,7 +162,7 @@ def test_runs_of_auxgrad_0_1_0_are_left_out_and_noted():
     ]
     assert "Left out: 1 run of auxgrad 0.1.0" in from_store(old[:1], {}).notes[0]
     assert from_store(old, {"lam": ["0"]}).notes == found.notes
-    # They are no values to choose from either.
+    # Their values are not offered for filters either.
     with pytest.raises(ReportError, match=r"no run has it; the store has: Projection$"):
         from_store([run(), *old], {"mode": ["SingleTask"]})
 
@@ -213,7 +213,7 @@ def test_two_rules_of_one_name_are_never_averaged():
 
 
 def test_names_are_never_parsed():
-    """Spaces, dots and = in the value of an option are no words of a name."""
+    """Values of options may contain spaces, dots and =."""
     odd = {"note": "a.b=c problem.hidden=[8]"}
     names = Names("reviews", "my data=x y")
     stored = [run("odd", data=odd, seed=1, names=names), run("plain", names=names)]

@@ -1,4 +1,4 @@
-"""Summary runs: a run for each setting, renewed when its finished runs change."""
+"""Each setting has a summary run, which is rewritten when its finished runs change."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_metrics_beside_the_loss(store):
 
 
 def test_runs_that_diverged_are_left_out_and_counted(store):
-    """As in a report, which the numbers are compared with."""
+    """The means are the same as in a report."""
     for seed, loss in enumerate([0.2, math.nan, 0.4, math.inf]):
         add(store, 3.0, seed, loss, accuracy=0.9 if math.isfinite(loss) else 0.5)
     add(store, 30.0, 0, math.nan)

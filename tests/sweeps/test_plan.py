@@ -1,4 +1,4 @@
-"""From the values of a sweep to its distinct runs."""
+"""The plan of a sweep has its distinct configs."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_what_a_mode_does_not_use_is_dropped(planned):
 
 
 def test_each_config_is_what_hydra_would_compose(planned):
-    """The numbers put in place afterwards make no other config than Hydra would."""
+    """Configs with numbers put in afterwards equal those that Hydra composes."""
     found = planned(
         "mode=Multitask,Orthogonal",
         "lam=0,3,1e2,100",
@@ -122,7 +122,7 @@ def test_each_config_is_what_hydra_would_compose(planned):
         "tracking.experiment=x",
     )
     assert found.n_combinations == 2 * 4 * 2 * 2 * 2 * 2
-    # SingleTask; Multitask at 3 and 100; Orthogonal at these with two alphas; times 2 * 2 * 2.
+    # SingleTask; Multitask at 3 and 100; Orthogonal at these with two alphas; all times 2 * 2 * 2.
     assert len(found.configs) == (1 + 2 + 4) * 8
     composed = {
         compose([*words, "tracking.experiment=x"])

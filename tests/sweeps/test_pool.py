@@ -1,4 +1,4 @@
-"""Worker processes: what becomes of jobs when processes die, wear out or are ended."""
+"""A pool handles worker processes that die, need replacement or are ended early."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def result(run_id: str) -> Result:
 
 @dataclass
 class Fake(Worker):
-    """A worker whose jobs say what happens; `jobs` counts those of its process."""
+    """A worker whose jobs are instructions; `jobs` counts the jobs of its process."""
 
     jobs: int = 0
 

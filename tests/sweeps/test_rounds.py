@@ -1,4 +1,4 @@
-"""The sweep without Hydra and without training: resume, retries, claims, waiting."""
+"""Resumption, retries, claims and waiting in a sweep, without Hydra and without training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ELSEWHERE = Failure("is running elsewhere", is_elsewhere=True)
 
 
 def finish(store, config, fingerprint) -> Result:
-    """A finished run in the store, without training."""
+    """Write a finished run to the store, without training."""
     writer = store.start_run(config.identity(fingerprint), {}, DATA)
     result = Result(writer.run_id, 0.5, 0.4, 1, 2, 8, 1.0, 64.0)
     for name, value in result.metrics.items():
@@ -37,9 +37,9 @@ def finish(store, config, fingerprint) -> Result:
 
 
 class Scripted(Executor):
-    """Gives each lam the outcomes in its list, one a launch, and then finishes its run.
+    """Returns the outcomes in the list of each lam, one per launch, and then finishes its run.
 
-    An outcome may be a function that returns it: what happens at the launch.
+    An outcome may be a function that is called at the launch and returns the outcome.
     """
 
     def __init__(self, store, fingerprint, script=None):
@@ -69,7 +69,7 @@ def fingerprint(small):
 
 @pytest.fixture
 def make(in_tmp, small, fingerprint):
-    """A sweep over these lams of Multitask: what is launched, in order, and how it ends."""
+    """Return a function that sweeps over lams of Multitask and returns what was launched."""
     store = open_store(compose([*small]).tracking)
 
     def go(lams, script=None, *words):
@@ -101,7 +101,7 @@ def test_crashes_are_retried_after_other_runs_but_config_errors_are_not(make):
 
 
 def test_a_task_that_is_ended_costs_no_attempt(make, monkeypatch, capsys):
-    """But a run that is ended again and again, without coming to an end, is given up."""
+    """A run that is interrupted too often fails in the end."""
     assert make([1, 2], {1: [INTERRUPTED] * 3}, "retries=0", "fail_fast=true") == ([1, 2, 1, 1, 1], 2)
     assert capsys.readouterr().out.count("later     Multitask lam=1") == 3
     monkeypatch.setattr(module, "MOST_INTERRUPTIONS", 2)
@@ -116,7 +116,7 @@ def test_fail_fast_retries_crashed_runs_first(make):
 
 @contextlib.contextmanager
 def ends_while_waiting(end):
-    """The outcome of a run that another process ends half a second after it was met."""
+    """Return an outcome for a run that another process ends half a second later."""
     timer = threading.Timer(0.5, end)
 
     def elsewhere():
@@ -128,7 +128,7 @@ def ends_while_waiting(end):
 
 
 def test_a_run_of_another_process_is_waited_for(make, small, fingerprint, monkeypatch, capsys):
-    """It begins before this sweep and ends while this one waits."""
+    """The other run starts before this sweep and ends while this sweep waits."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     config = compose(["mode=Multitask", "lam=2", *small])
     other = make.store.start_run(config.identity(fingerprint), {}, DATA)
