@@ -253,7 +253,7 @@ def _without_value(found: RunSet) -> str:
         return found.notes[0][0].lower() + found.notes[0][1:].rstrip(".")
     states = Counter("diverged" if run.is_finished else run.status for run in found.runs)
     counts = ", ".join(f"{states[state]} {state}" for state in sorted(states))
-    return f"there are {counts or 'no runs with the parameters mode, lam, alpha, overall and seed'}"
+    return f"found {counts or 'no runs with the parameters mode, lam, alpha, overall and seed'}"
 
 
 def _status(what: str) -> AbstractContextManager[object]:

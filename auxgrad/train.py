@@ -39,9 +39,8 @@ def train(composed: DictConfig) -> float:
         return Session().run(config, folder, log_model=is_single).best_val_loss
     except AuxgradError as error:
         if is_single:
-            raise SystemExit(
-                f"auxgrad: {error}"
-            ) from None  # Hydra lets SystemExit pass without a traceback.
+            # Hydra lets SystemExit pass without a traceback.
+            raise SystemExit(f"auxgrad: {error}") from None
         raise
 
 

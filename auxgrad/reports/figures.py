@@ -145,9 +145,8 @@ def _over_lam(
     others = [(row.setting.lam, published[row.setting]) for row in rows if row.setting in published]
     if others:
         axis.errorbar(
-            [
-                lam * 1.06 for lam, _ in others
-            ],  # Beside the markers of this study, so that both can be seen.
+            # Published means are beside the markers of this study, so that both can be seen.
+            [lam * 1.06 for lam, _ in others],
             [estimate.mean for _, estimate in others],
             [0 if math.isnan(estimate.low) else estimate.mean - estimate.low for _, estimate in others],
             color=look["color"],

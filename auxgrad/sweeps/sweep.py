@@ -188,9 +188,8 @@ class _Rounds:
                 break
             left = [key for key in left if key not in self.final]
             if self.fail_fast:
-                left.sort(
-                    key=lambda key: -self.attempts[key]
-                )  # Repeat failed runs first, because they decide.
+                # Failed runs are retried first, because another failure stops the sweep.
+                left.sort(key=lambda key: -self.attempts[key])
             if left and all(_is_elsewhere(outcomes.get(key)) for key in left):
                 self.progress.say(f"waiting   for {len(left)} in another process")
                 self._await_others(left)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from auxgrad.execution.session import Session
 
 LOG_FILE = "output.log"
-MOST_GROWTH = 1 << 30  # Bytes.
+MOST_GROWTH = 1 << 30  # In bytes.
 
 
 @dataclass(frozen=True)

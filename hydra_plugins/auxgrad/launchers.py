@@ -54,9 +54,8 @@ class RayLauncher(AuxgradLauncher):
         environment = init["runtime_env"].setdefault("env_vars", {})
         environment.update(self._config.hydra.job.env_set)
         places = [str(Path.cwd()), environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))]
-        environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, places)
-        )  # To import the user's modules.
+        # Actors import the user's modules from the working directory.
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         return RayExecutor(init, plain(self._ray["remote"]))
 
 

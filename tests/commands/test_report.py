@@ -314,12 +314,10 @@ def test_a_metric_that_is_not_there(store, capsys):
     assert (folder / "test_accuracy.png").exists()
     expected = (
         "missing   problem=reviews data=imdb25k problem.hidden=[8]: nothing to report; "
-        "there are 1 without a test accuracy\n"
+        "found 1 without a test accuracy\n"
     )
     assert expected in capsys.readouterr().out
-    with pytest.raises(
-        AuxgradError, match="no finished run with a test accuracy; there are 1 without a"
-    ):
+    with pytest.raises(AuxgradError, match="no finished run with a test accuracy; found 1 without a"):
         make(Request.of(["--metric=test_accuracy", "problem.hidden=[8]"]))
 
 
@@ -454,7 +452,7 @@ def test_data_with_failed_runs_only_is_named(store, capsys):
     folder = make(Request.of([]))
     assert (folder / "table.csv").exists()
     expected = "missing   problem=reviews data=imdb25k problem.hidden=[8]: nothing to report; "
-    assert f"{expected}there are 1 FAILED\n" in capsys.readouterr().out
+    assert f"{expected}found 1 FAILED\n" in capsys.readouterr().out
 
 
 def test_the_title_of_a_study_can_be_a_folder(store):
@@ -513,7 +511,7 @@ def test_nothing_finished(store):
     with pytest.raises(AuxgradError, match="experiment=auxgrad: has no runs in sqlite"):
         make(Request.of([]))
     make_run(store, None, "mode=SingleTask", status="KILLED")
-    with pytest.raises(AuxgradError, match="no finished run with a test loss; there are 1 KILLED"):
+    with pytest.raises(AuxgradError, match="no finished run with a test loss; found 1 KILLED"):
         make(Request.of([]))
     assert not Path("reports").exists()
 
