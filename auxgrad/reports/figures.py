@@ -13,7 +13,7 @@ from auxgrad.config.values import format_value
 from auxgrad.reports.analysis import Comparison, Row
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.statistics import Estimate, MeanCurve
-from auxgrad.reports.styles import Looks, finish, new_figure, rc
+from auxgrad.reports.styles import Styles, finish, new_figure, rc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,11 @@ Curves = Mapping[Setting, Mapping[str, MeanCurve]]
 
 
 def over_lam(
-    rows: Sequence[Row], comparisons: Sequence[Comparison], title: str, metric: Metric, looks: Looks
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    title: str,
+    metric: Metric,
+    mode_styles: Styles,
 ) -> Figure:
     """Draw the mean over lam with 95 % bands: a column for each alpha, a row for each overall.
 
@@ -43,7 +47,7 @@ def over_lam(
         comparisons: The comparisons with published results.
         title: The title of the figure.
         metric: The metric of the report.
-        looks: The style of each mode.
+        mode_styles: The style of each mode.
     """
     known = [row for row in rows if row.estimate is not None]
     alphas = sorted({row.setting.alpha for row in known if "alpha" in row.setting.used}, reverse=True)
@@ -59,7 +63,7 @@ def over_lam(
         for line, (overall, zoom) in zip(axes, lines, strict=True):
             for axis, alpha in zip(line, alphas or [1.0], strict=True):
                 shown = [row for row in known if _belongs(row.setting, alpha, overall)]
-                _panel_over_lam(axis, shown, published, looks)
+                _panel_over_lam(axis, shown, published, mode_styles)
                 words = [f"alpha={format_value(alpha)}"] * bool(alphas) + ["overall=true"] * overall
                 parts = [" ".join(words), f"the {metric.best}" * zoom]
                 axis.set_title(", ".join(part for part in parts if part))
@@ -95,7 +99,7 @@ def _around_the_best(
 
 
 def _panel_over_lam(
-    axis: Axes, rows: Sequence[Row], published: Mapping[Setting, Estimate], looks: Looks
+    axis: Axes, rows: Sequence[Row], published: Mapping[Setting, Estimate], mode_styles: Styles
 ) -> None:
     lams = sorted({row.setting.lam for row in rows if "lam" in row.setting.used}) or [1.0]
     by_mode: dict[str, list[Row]] = {}
@@ -103,23 +107,23 @@ def _panel_over_lam(
         if "lam" in row.setting.used:
             by_mode.setdefault(row.setting.mode, []).append(row)
         else:
-            _level(axis, row, published.get(row.setting), looks[row.setting.mode])
+            _level(axis, row, published.get(row.setting), mode_styles[row.setting.mode])
     for mode, own in by_mode.items():
-        _over_lam(axis, mode, own, published, looks[mode])
+        _over_lam(axis, mode, own, published, mode_styles[mode])
     axis.set_xscale("log")
     axis.set_xticks(lams, [format_value(lam) for lam in lams])
     axis.minorticks_off()
 
 
-def _level(axis: Axes, row: Row, published: Estimate | None, look: Mapping[str, Any]) -> None:
+def _level(axis: Axes, row: Row, published: Estimate | None, style: Mapping[str, Any]) -> None:
     estimate, mode = row.estimate, row.setting.mode
     assert estimate is not None
-    axis.axhline(estimate.mean, label=mode, **look)
+    axis.axhline(estimate.mean, label=mode, **style)
     if estimate.n > 1:
-        axis.axhspan(estimate.low, estimate.high, color=look["color"], alpha=BAND / 2, linewidth=0)
+        axis.axhspan(estimate.low, estimate.high, color=style["color"], alpha=BAND / 2, linewidth=0)
     if published:
         axis.axhline(
-            published.mean, color=look["color"], linestyle=(0, (1, 3)), label=f"{mode}, published"
+            published.mean, color=style["color"], linestyle=(0, (1, 3)), label=f"{mode}, published"
         )
 
 
@@ -128,17 +132,17 @@ def _over_lam(
     mode: str,
     rows: list[Row],
     published: Mapping[Setting, Estimate],
-    look: Mapping[str, Any],
+    style: Mapping[str, Any],
 ) -> None:
     rows = sorted(rows, key=lambda row: row.setting.lam)
     estimates = [row.estimate for row in rows if row.estimate is not None]
     lams = [row.setting.lam for row in rows]
-    axis.plot(lams, [estimate.mean for estimate in estimates], label=mode, **look)
+    axis.plot(lams, [estimate.mean for estimate in estimates], label=mode, **style)
     axis.fill_between(
         lams,
         [estimate.low for estimate in estimates],
         [estimate.high for estimate in estimates],
-        color=look["color"],
+        color=style["color"],
         alpha=BAND,
         linewidth=0,
     )
@@ -149,8 +153,8 @@ def _over_lam(
             [lam * 1.06 for lam, _ in others],
             [estimate.mean for _, estimate in others],
             [0 if math.isnan(estimate.low) else estimate.mean - estimate.low for _, estimate in others],
-            color=look["color"],
-            marker=look["marker"],
+            color=style["color"],
+            marker=style["marker"],
             markerfacecolor="white",
             linestyle="none",
             capsize=2,
@@ -160,7 +164,7 @@ def _over_lam(
 
 
 def over_training(
-    curves: Curves, title: str, looks: Looks, names: Mapping[str, str], label: str
+    curves: Curves, title: str, mode_styles: Styles, names: Mapping[str, str], label: str
 ) -> Figure:
     """Draw curves of each setting over training: mean and 95 % band over seeds.
 
@@ -170,7 +174,7 @@ def over_training(
     Args:
         curves: The curves of each setting, by the name of the metric.
         title: The title of the figure.
-        looks: The style of each mode.
+        mode_styles: The style of each mode.
         names: The label of each metric in the legend, by its name. The first metric is solid, the others
             are dashed.
         label: The label of the vertical axes.
@@ -195,7 +199,7 @@ def over_training(
                 if shown:
                     if behind and shown != baseline:
                         axis.plot(behind.steps, behind.mean, **BASELINE)
-                    _panel_over_training(axis, shown, curves[shown], names, looks)
+                    _panel_over_training(axis, shown, curves[shown], names, mode_styles)
                 else:
                     axis.set_axis_off()
             line[0].set_ylabel(label)
@@ -218,11 +222,11 @@ def _panel_over_training(
     setting: Setting,
     curves: Mapping[str, MeanCurve],
     names: Iterable[str],
-    looks: Looks,
+    mode_styles: Styles,
 ) -> None:
     for number, name in enumerate(names):
         if name in curves:
-            color = looks[setting.mode]["color"]
+            color = mode_styles[setting.mode]["color"]
             _curve(axis, curves[name], color=color, linestyle=DASHED if number else "-")
     axis.set_title(setting.name.replace(" alpha", "\nalpha"), fontsize=7)
     axis.tick_params(labelsize=7)
@@ -248,7 +252,7 @@ def _same_limits(axes: Iterable[Axes]) -> None:
         axis.set(xlim=ranges[0], ylim=ranges[1])
 
 
-def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
+def censoring(curves: Curves, title: str, mode_styles: Styles) -> Figure:
     """Draw the cosine of auxiliary and reference direction, and how often it is negative.
 
     Both are drawn over training, as mean and 95 % band over seeds.
@@ -256,7 +260,7 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
     Args:
         curves: The curves of each setting that is drawn, by the name of the metric.
         title: The title of the figure.
-        looks: The style of each mode.
+        mode_styles: The style of each mode.
     """
     alphas = sorted({setting.alpha for setting in curves}, reverse=True)
     with rc():
@@ -269,9 +273,9 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
                 if setting.alpha == alpha:
                     for axis, name in zip(column, ("cosine/overall", "conflict/overall"), strict=True):
                         if name in curves[setting]:
-                            curve, look = curves[setting][name], looks[setting.mode]
+                            curve, style = curves[setting][name], mode_styles[setting.mode]
                             every = max(1, len(curve.steps) // 8)
-                            _curve(axis, curve, label=setting.name, markevery=every, **look)
+                            _curve(axis, curve, label=setting.name, markevery=every, **style)
             column[1].set_xlabel("optimisation steps")
         # A band may extend beyond the possible values.
         for axis, (low, high) in zip(axes[:, 0], ((-1, 1), (0, 1)), strict=True):
@@ -283,6 +287,6 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
     return figure
 
 
-def _curve(axis: Axes, curve: MeanCurve, **look: Any) -> None:
-    axis.plot(curve.steps, curve.mean, **look)
-    axis.fill_between(curve.steps, curve.low, curve.high, color=look["color"], alpha=BAND, linewidth=0)
+def _curve(axis: Axes, curve: MeanCurve, **style: Any) -> None:
+    axis.plot(curve.steps, curve.mean, **style)
+    axis.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=BAND, linewidth=0)

@@ -147,14 +147,14 @@ class Report:
         numbers = {len(row.converged) for row in self.rows if row.converged}
         seeds = " to ".join(str(n) for n in sorted({min(numbers), max(numbers)}))
         title = f"{self.study.title}; mean and 95 % band over {seeds} run{'s' * (max(numbers) > 1)}"
-        metric, looks = self.metric, styles.looks(row.setting.mode for row in self.rows)
-        means = figures.over_lam(self.rows, self.comparisons, title, metric, looks)
+        metric, mode_styles = self.metric, styles.of_modes(row.setting.mode for row in self.rows)
+        means = figures.over_lam(self.rows, self.comparisons, title, metric, mode_styles)
         drawn = {file_name(metric.name): means}
         if self.compares_modes:
-            drawn["modes"] = best_of_modes(self.standings, title, metric, looks)
+            drawn["modes"] = best_of_modes(self.standings, title, metric, mode_styles)
         parts = []
         if any(name in each for each in curves.values() for name in LOSSES):
-            drawn["losses"] = figures.over_training(curves, title, looks, LOSSES, metric.loss_axis)
+            drawn["losses"] = figures.over_training(curves, title, mode_styles, LOSSES, metric.loss_axis)
             parts += [
                 "## Loss curves",
                 "Each curve ends where the shortest run of its setting ended. "
@@ -164,14 +164,14 @@ class Report:
         own = {setting: each for setting, each in curves.items() if metric.curve in each}
         if own and not metric.is_loss:
             name, words = file_name(metric.curve), f"validation {metric.short_name}"
-            drawn[name] = figures.over_training(own, title, looks, {metric.curve: words}, words)
+            drawn[name] = figures.over_training(own, title, mode_styles, {metric.curve: words}, words)
             parts += [
                 f"## Validation {metric.short_name}",
                 "Each curve ends where the shortest run of its setting ended.",
             ]
             parts += [f"![Validation {metric.short_name} of every setting]({name}.png)"]
         if censoring := self._best_censoring(curves):
-            drawn["censoring"] = figures.censoring(censoring, title, looks)
+            drawn["censoring"] = figures.censoring(censoring, title, mode_styles)
             parts += ["## Cosine and conflict", "At the best lam of each mode, alpha and overall."]
             parts += ["![Cosine and share of steps in conflict](censoring.png)"]
         for name, figure in drawn.items():
@@ -207,8 +207,8 @@ def write_overview(folder: Path, reports: Sequence[Report]) -> bool:
     titles = [report.study.title for report in reports]
     profiles_csv(folder / "overview.csv", found)
     (folder / "overview.md").write_text(profiles_md(found, titles, metric), encoding="utf-8")
-    looks = styles.looks(each.mode for each in found)
-    figure = figures.profiles(found, f"{metric.heading} over {len(titles)} studies", metric, looks)
+    mode_styles = styles.of_modes(each.mode for each in found)
+    figure = figures.profiles(found, f"{metric.heading} over {len(titles)} studies", metric, mode_styles)
     styles.save(figure, folder, "profiles")
     return True
 

@@ -54,10 +54,10 @@ RC = {
     "svg.hashsalt": "auxgrad",  # Makes equal figures equal files.
 }
 
-Looks = Mapping[str, Mapping[str, Any]]
+Styles = Mapping[str, Mapping[str, Any]]
 
 
-def looks(modes: Iterable[str]) -> Looks:
+def of_modes(modes: Iterable[str]) -> Styles:
     """Return the colour, marker and dashes of each of these modes; no two modes share all three.
 
     Args:

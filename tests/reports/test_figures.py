@@ -32,8 +32,8 @@ def rows_of(values, metric=LOSS):
 
 
 def over_lam(rows, comparisons=(), metric=LABELLED):
-    looks = styles.looks(row.setting.mode for row in rows)
-    return figures.over_lam(rows, comparisons, "title", metric, looks)
+    mode_styles = styles.of_modes(row.setting.mode for row in rows)
+    return figures.over_lam(rows, comparisons, "title", metric, mode_styles)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_best_of_zero_has_no_scale():
 
 def test_modes_can_be_told_apart_without_colours(drawn):
     assert set(styles.STYLES) == set(options("mode"))
-    assert len({look["marker"] for look in styles.STYLES.values()}) == len(styles.STYLES)
+    assert len({style["marker"] for style in styles.STYLES.values()}) == len(styles.STYLES)
     _, figure = drawn
     for axis in figure.axes:
         for line in axis.get_lines():
@@ -133,9 +133,9 @@ def test_modes_can_be_told_apart_without_colours(drawn):
 
 def test_no_two_modes_look_alike():
     modes = [f"Own{number}" for number in range(130)] + list(styles.STYLES)
-    looks = styles.looks(modes)
-    assert len({tuple(map(repr, look.values())) for look in looks.values()}) == len(modes)
-    assert all(looks[mode] == look for mode, look in styles.STYLES.items())
+    mode_styles = styles.of_modes(modes)
+    assert len({tuple(map(repr, style.values())) for style in mode_styles.values()}) == len(modes)
+    assert all(mode_styles[mode] == style for mode, style in styles.STYLES.items())
     # Names with two letters swapped once had the same style.
     settings = [Setting(mode, False, 1.0, 3.0, ("lam",)) for mode in ("ab", "ba")]
     [axis] = over_lam(rows_of(dict.fromkeys(settings, 0.3))).axes
@@ -161,8 +161,8 @@ def test_drawing_leaves_matplotlib_as_it_was(drawn, tmp_path):
 
 
 def over_training(curves, names=LOSSES):
-    looks = styles.looks(setting.mode for setting in curves)
-    return figures.over_training(curves, "title", looks, names, LABELLED.loss_axis)
+    mode_styles = styles.of_modes(setting.mode for setting in curves)
+    return figures.over_training(curves, "title", mode_styles, names, LABELLED.loss_axis)
 
 
 def test_the_curve_of_the_setting_without_knobs_is_behind_all():

@@ -162,11 +162,11 @@ def test_figures_of_all_modes():
     modes = [mode for mode in styles.STYLES if mode != "SingleTask"]
     parts += [runs(mode, 1.0, RNG.normal(0.5, 0.01, 5)) for mode in modes]
     found = standings(*parts)
-    looks = styles.looks(each.mode for each in found.modes)
-    [axis] = figures.best_of_modes(found, "title", LOSS, looks).axes
+    mode_styles = styles.of_modes(each.mode for each in found.modes)
+    [axis] = figures.best_of_modes(found, "title", LOSS, mode_styles).axes
     assert len(axis.get_yticklabels()) == len(modes) + 1
     assert axis.get_yticklabels()[-1].get_text() == found.modes[0].row.setting.name
-    figure = figures.profiles(profiles([found, found], LOSS), "title", LOSS, looks)
+    figure = figures.profiles(profiles([found, found], LOSS), "title", LOSS, mode_styles)
     assert len(figure.axes[0].get_lines()) == len(modes) + 2
     assert {line.get_marker() for line in figure.axes[0].get_lines()} >= {
         styles.STYLES[mode]["marker"] for mode in modes
