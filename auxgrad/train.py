@@ -53,7 +53,8 @@ def main() -> None:
     from auxgrad.config.entry import plain_ending, prepare
     from auxgrad.config.groups import conf_dir
 
-    # Hydra warns that some of auxgrad's presets have the name of a plugin's own config, such as basic.
+    # Hydra warns that some of auxgrad's presets have the name of a plugin's own config, such as
+    # basic.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
     try:
         with plain_ending():

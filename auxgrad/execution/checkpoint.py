@@ -111,8 +111,8 @@ class Resumption:
     """Finds an interrupted run that can be resumed, and copies its checkpoint.
 
     Args:
-        tags: The tags of the new run. A run is resumed only if its package versions and its device are
-            the same, because the numbers could differ otherwise.
+        tags: The tags of the new run. A run is resumed only if its package versions and its device
+            are the same, because the numbers could differ otherwise.
         folder: The output folder of the new run.
     """
 
@@ -146,7 +146,7 @@ class Resumption:
         return True
 
     def take_checkpoint(self, run_id: str) -> Checkpoint | None:
-        """Return the checkpoint for the run that was opened, and delete the copy that is not needed.
+        """Return the checkpoint for the opened run, and delete the copy that is not needed.
 
         Args:
             run_id: The id of the run that was opened.

@@ -29,18 +29,18 @@ class Checkpoints(keras.callbacks.Callback):
 
     The callback must be the last one in the list, so that it saves the final state of the others.
 
-    At most one checkpoint is written every 15 seconds, and writing takes less than 2 % of the training
-    time. A run that is asked to end finishes the current epoch, writes a checkpoint and is interrupted.
-    If the epoch would take more than ten seconds longer, the run is interrupted at once, and the
-    previous checkpoint counts.
+    At most one checkpoint is written every 15 seconds, and writing takes less than 2 % of the
+    training time. A run that is asked to end finishes the current epoch, writes a checkpoint and is
+    interrupted. If the epoch would take more than ten seconds longer, the run is interrupted at
+    once, and the previous checkpoint counts.
 
     Args:
         file: The path of the checkpoint.
         stopping: The early stopping callback, whose state is saved.
         curves: The recording callback, whose state is saved.
         steps_per_epoch: The number of optimisation steps in an epoch.
-        exit_stack: A stack that the caller closes when training has ended. After the first step, which
-            includes compilation, signals are postponed in it until the end of an epoch.
+        exit_stack: A stack that the caller closes when training has ended. After the first step,
+            which includes compilation, signals are postponed in it until the end of an epoch.
         resumed: The checkpoint to restore, or None to start from the beginning.
     """
 

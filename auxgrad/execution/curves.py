@@ -15,9 +15,9 @@ from auxgrad.training.step.counters import LOSSES_KEPT
 class RecordCurves(keras.callbacks.Callback):
     """Records the training loss of each step, and the values that Keras logs after each epoch.
 
-    After each epoch these are recorded: val_loss and the other validation metrics, the auxiliary losses
-    (<name>_loss) and the censoring statistics. Each value is recorded at its optimisation step, counted
-    from 1. Values are written to the store every few seconds.
+    After each epoch these are recorded: val_loss and the other validation metrics, the auxiliary
+    losses (<name>_loss) and the censoring statistics. Each value is recorded at its optimisation
+    step, counted from 1. Values are written to the store every few seconds.
 
     Args:
         writer: The writer of the run.

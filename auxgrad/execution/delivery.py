@@ -63,8 +63,8 @@ def experiment_of(file: Path) -> str:
 def deliver(file: Path, store: Store) -> str:
     """Send a record to its store, and delete the file.
 
-    If another run with the same identity has finished in the meantime, the record is dropped, so that
-    the store keeps a single finished run of this identity.
+    If another run with the same identity has finished in the meantime, the record is dropped, so
+    that the store keeps a single finished run of this identity.
 
     Args:
         file: The file that `keep` wrote.

@@ -32,8 +32,8 @@ def run(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> 
         The result of the run.
 
     Raises:
-        ConfigError: A key is unknown, a value is out of range, or the Keras backend is not TensorFlow.
-            Raised before anything is loaded.
+        ConfigError: A key is unknown, a value is out of range, or the Keras backend is not
+            TensorFlow. Raised before anything is loaded.
         AuxgradError: The data or the tracking store cannot be used. Raised before any training.
     """
     check_backend()  # Before the user's modules are imported, because they may import Keras.
@@ -48,8 +48,8 @@ def run(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> 
 def runs(experiment: str = "auxgrad", uri: str | None = None) -> pd.DataFrame:
     """Return a data frame with one row for each finished run, newest first.
 
-    The columns are run_id, mode, lam, alpha, overall, seed, data, problem and config, as in MLflow, and
-    the last value of each metric. A metric that a run does not have is NaN.
+    The columns are run_id, mode, lam, alpha, overall, seed, data, problem and config, as in MLflow,
+    and the last value of each metric. A metric that a run does not have is NaN.
 
     Args:
         experiment: The name of the MLflow experiment, as in `tracking.experiment`.

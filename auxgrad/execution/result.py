@@ -20,9 +20,9 @@ class Result:
         best_epoch: The epoch with the lowest validation loss, counted from 1.
         epochs: The number of epochs that were trained.
         steps: The number of optimisation steps that were made.
-        seconds: The wall-clock time of Keras' `fit`, in seconds. It includes compilation, validation,
-            tracking and checkpoints, but neither loading the data nor the test. If the run was
-            resumed, it adds up the time until the checkpoint and the time since.
+        seconds: The wall-clock time of Keras' `fit`, in seconds. It includes compilation,
+            validation, tracking and checkpoints, but neither loading the data nor the test. If the
+            run was resumed, it adds up the time until the checkpoint and the time since.
         examples_per_second: The number of training examples processed per second of `seconds`.
         folder: The output folder; empty if the run was already finished.
         was_finished: Whether the run was already finished, so that nothing was trained.
@@ -90,8 +90,8 @@ class Failure:
         folder: The output folder.
         retry: Whether another attempt may succeed. It cannot if the config or the data is wrong.
         is_elsewhere: Whether another process is training the run.
-        was_interrupted: Whether the process was asked to end, for example because SLURM preempted it
-            or its time limit was reached.
+        was_interrupted: Whether the process was asked to end, for example because SLURM preempted
+            it or its time limit was reached.
     """
 
     error: str

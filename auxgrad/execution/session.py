@@ -47,8 +47,8 @@ MODEL_FILE = "model.keras"
 class Session:
     """Trains configs in this process; a run has no influence on the results of the next.
 
-    A session keeps the tracking store, the data and the compiled model of the last run. It reuses them
-    if that does not change the result. They are released with the session.
+    A session keeps the tracking store, the data and the compiled model of the last run. It reuses
+    them if that does not change the result. They are released with the session.
     """
 
     def __init__(self) -> None:
@@ -59,16 +59,17 @@ class Session:
     def run(self, config: Config, folder: Path, log_model: bool = True, once: bool = False) -> Result:
         """Train one network, evaluate it once on the test set, and record the run.
 
-        Early stopping restores the weights of the epoch with the lowest validation loss before the test.
-        The run ends FINISHED, FAILED (with its traceback as an artifact) or KILLED (on Ctrl-C).
+        Early stopping restores the weights of the epoch with the lowest validation loss before the
+        test. The run ends FINISHED, FAILED (with its traceback as an artifact) or KILLED (on
+        Ctrl-C).
 
         Args:
             config: The config of the run, from `auxgrad.config.compose`.
             folder: The output folder, for result.json, config.yaml, traceback.txt and TensorBoard
                 summaries.
             log_model: Whether to store the best network if `tracking.log_model` is not set.
-            once: Whether to return the stored result, without training, if a run with the same identity
-                is already finished.
+            once: Whether to return the stored result, without training, if a run with the same
+                identity is already finished.
 
         Returns:
             The result of the run.

@@ -67,7 +67,7 @@ class Trainer:
 
     @property
     def metric_properties(self) -> dict[str, dict[str, Any]] | None:
-        """The label of the loss and the direction of each metric; None before the first training."""
+        """The label of the loss and the direction of each metric; None before training."""
         if self._directions is None or self._directions[0] is not self.model:
             return None
         properties: dict[str, dict[str, Any]] = {}
@@ -85,8 +85,8 @@ class Trainer:
             data: The data of its problem.
 
         Raises:
-            ConfigError: `Problem.build` returned something other than `Training`, or the rule of the
-                mode cannot be used.
+            ConfigError: `Problem.build` returned something other than `Training`, or the rule of
+                the mode cannot be used.
         """
         devices.configure(config.problem.tf32)
         problem = config.problem
@@ -145,7 +145,7 @@ class Trainer:
         return self._compiled.model(new.network, mode, *knobs)
 
     def _release_model(self) -> None:
-        """Free the old network; it is part of reference cycles, and memory may not hold two networks."""
+        """Free the old network and its reference cycles, since memory may not hold two."""
         if self._compiled is None:
             return
         self._compiled = self._directions = None
@@ -231,8 +231,8 @@ def _mode(config: Config) -> Mode:
 def _restart_keras(seed: int) -> None:
     """Reset the global state of Keras and TensorFlow to that of a new process, and seed it.
 
-    Layers then get the same names in every run, and layers without a seed get the same seeds. TensorFlow
-    has to compile everything again, which takes longer than a short run.
+    Layers then get the same names in every run, and layers without a seed get the same seeds.
+    TensorFlow has to compile everything again, which takes longer than a short run.
     """
     policy = keras.config.dtype_policy()
     keras.utils.clear_session(free_memory=False)

@@ -64,8 +64,8 @@ class Row:
 def table(found: RunSet, metric: Metric = LOSS) -> list[Row]:
     """Return the table: one row for each setting, with the best setting of each mode marked.
 
-    The best setting is chosen as `by_validation` says. A seed is missing from a setting if any other
-    setting has it. SingleTask counts like the other modes.
+    The best setting is chosen as `by_validation` says. A seed is missing from a setting if any
+    other setting has it. SingleTask counts like the other modes.
 
     Args:
         found: The runs of one study.
@@ -94,8 +94,8 @@ def table(found: RunSet, metric: Metric = LOSS) -> list[Row]:
 def by_validation(rows: Sequence[Row]) -> bool:
     """Return whether the best setting of a mode is chosen by its validation metric.
 
-    This needs a validation metric in all converged runs; otherwise the test metric decides. A setting
-    that is chosen by its test metric looks better than it is.
+    This needs a validation metric in all converged runs; otherwise the test metric decides. A
+    setting that is chosen by its test metric looks better than it is.
     """
     return all(run.best_val is not None for row in rows for run in row.converged)
 
@@ -178,9 +178,9 @@ class Test:
 def significance(rows: Sequence[Row]) -> list[Test]:
     """Test the differences between the best settings of all modes.
 
-    Two settings are paired over their common seeds if these are two or more, and at least half of the
-    seeds of each setting. Otherwise all their runs are treated as independent. Settings with only one
-    run are left out.
+    Two settings are paired over their common seeds if these are two or more, and at least half of
+    the seeds of each setting. Otherwise all their runs are treated as independent. Settings with
+    only one run are left out.
 
     Args:
         rows: The rows of the table.
@@ -215,7 +215,8 @@ def by_seed(row: Row) -> dict[int, float]:
 def missing_settings(rows: Sequence[Row]) -> list[Setting]:
     """Return the settings without any run.
 
-    For each mode, these are the missing combinations of its lams with its pairs of alpha and overall.
+    For each mode, these are the missing combinations of its lams with its pairs of alpha and
+    overall.
     """
     there = {row.setting for row in rows}
     found = []

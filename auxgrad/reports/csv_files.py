@@ -75,8 +75,8 @@ def read_runs(file: Path, metric: Metric = LOSS) -> list[ReportedRun]:
         metric: The metric of the report.
 
     Raises:
-        ReportError: A column is missing, a value is wrong, or a run is there twice. The message names
-            the line.
+        ReportError: A column is missing, a value is wrong, or a run is there twice. The message
+            names the line.
     """
     runs: list[ReportedRun] = []
     lines: dict[tuple[object, ...], int] = {}

@@ -45,7 +45,7 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def note(row: Row) -> str:
-    """Return a note on unfinished, diverged or missing runs of a setting; empty if there are none."""
+    """Return a note on unfinished, diverged or missing runs of a setting, or an empty text."""
     words = []
     if not row.runs:
         words.append("no finished run")

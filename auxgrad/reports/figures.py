@@ -39,8 +39,8 @@ def over_lam(
     """Draw the mean over lam with 95 % bands: a column for each alpha, a row for each overall.
 
     Modes that do not use alpha (or overall) are in all columns (or rows). Modes without lam are
-    horizontal lines. Published means are hollow markers with 95 % bars. If the means are far apart, each
-    row is drawn again around the best mean.
+    horizontal lines. Published means are hollow markers with 95 % bars. If the means are far apart,
+    each row is drawn again around the best mean.
 
     Args:
         rows: The rows of the table.
@@ -175,8 +175,8 @@ def over_training(
         curves: The curves of each setting, by the name of the metric.
         title: The title of the figure.
         mode_styles: The style of each mode.
-        names: The label of each metric in the legend, by its name. The first metric is solid, the others
-            are dashed.
+        names: The label of each metric in the legend, by its name. The first metric is solid, the
+            others are dashed.
         label: The label of the vertical axes.
     """
     from matplotlib.lines import Line2D

@@ -222,8 +222,8 @@ def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:
         metric: The metric of the report.
 
     Returns:
-        The mean curves of each setting by name. A curve that some run of the setting has not recorded is
-        left out.
+        The mean curves of each setting by name. A curve that some run of the setting has not
+        recorded is left out.
     """
     run_ids = [run.run_id for row in rows for run in row.converged]
     names = dict.fromkeys((*LOSSES, *CENSORING, metric.curve))

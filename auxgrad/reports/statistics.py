@@ -126,8 +126,8 @@ def _t_quantile(freedom: float) -> float:
 def p_value(x: Sequence[float], y: Sequence[float], paired: bool) -> float:
     """Return the two-sided p-value of a permutation test of the difference of two means.
 
-    The test is exact if there are at most `RESAMPLES` permutations. Otherwise it uses random ones, which
-    are the same in each call.
+    The test is exact if there are at most `RESAMPLES` permutations. Otherwise it uses random ones,
+    which are the same in each call.
 
     Args:
         x: The values of the first sample.
@@ -174,8 +174,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class MeanCurve:
     """The mean of several curves and its 95 % interval at each step.
 
-    The mean curve has only the steps that all curves have, because a mean over a changing set of curves
-    would bend.
+    The mean curve has only the steps that all curves have, because a mean over a changing set of
+    curves would bend.
 
     Attributes:
         steps: The steps.

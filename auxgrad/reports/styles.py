@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours of Okabe and Ito, and of Tol, which colour-blind readers can distinguish. Each mode has its own
-# marker, for print without colours.
+# Colours of Okabe and Ito, and of Tol, which colour-blind readers can distinguish. Each mode has
+# its own marker, for print without colours.
 STYLES: dict[str, dict[str, Any]] = {
     "SingleTask": {"color": "#000000", "marker": "", "linestyle": "-"},
     "Multitask": {"color": "#D55E00", "marker": "s", "linestyle": (0, (5, 2))},

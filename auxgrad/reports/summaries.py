@@ -1,8 +1,8 @@
 """Write one summary run for each setting to MLflow, with means over seeds.
 
 The MLflow UI loads a hundred runs and averages only those, so that its means over a large sweep are
-wrong. The summary runs of a grid fit on that page. As in a report, runs that diverged are counted and
-left out of the means.
+wrong. The summary runs of a grid fit on that page. As in a report, runs that diverged are counted
+and left out of the means.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _groups(store: Store) -> dict[str, list[StoredRun]]:
 
 
 def _has(run: StoredRun, name: str) -> bool:
-    """Return whether the metric and the test loss are finite, so that the run counts in the mean."""
+    """Return whether the metric and the test loss are finite, so that the run counts."""
     return are_finite(run.metrics[name], run.metrics[LOSS])
 
 

@@ -38,7 +38,7 @@ class Executor(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Return a short text for the user that says where jobs are executed, such as "2 workers"."""
+        """Return a text for the user that says where jobs are executed."""
 
     @property
     @abstractmethod

@@ -73,8 +73,8 @@ def plan(
     Args:
         compose: A function that returns the composed config of one run from its overrides.
         arguments: The overrides of the command line, including those with several values.
-        params: The values of each key, as a list or as text as on the command line. `arguments` take
-            precedence.
+        params: The values of each key, as a list or as text as on the command line. `arguments`
+            take precedence.
         grids: Further mappings like `params`. Each of them makes a grid together with `params`.
         files: A function that returns the options of a config group that have a file.
 

@@ -64,10 +64,10 @@ def run_all(
 ) -> Generator[Event]:
     """Execute all jobs in worker processes and yield an event when a job starts or ends.
 
-    Each process makes one worker and calls it with one job after another. If a process dies, its job
-    fails and the process is replaced. If the generator is left early (by an exception, Ctrl-C or
-    `close()`), the processes are asked to end their runs cleanly; another Ctrl-C kills them at once. The
-    processes also end when this process dies.
+    Each process makes one worker and calls it with one job after another. If a process dies, its
+    job fails and the process is replaced. If the generator is left early (by an exception, Ctrl-C
+    or `close()`), the processes are asked to end their runs cleanly; another Ctrl-C kills them at
+    once. The processes also end when this process dies.
 
     Args:
         jobs: The jobs by number.
@@ -117,8 +117,9 @@ class _Process:
         self.connection, theirs = context.Pipe()
         arguments = (theirs, dict(self._slot.environment), self._make_worker)
         self.process = context.Process(target=_work, args=arguments, daemon=False)
-        # Ctrl-C reaches every process of the terminal, but a worker must leave it to its parent from the
-        # start. The resource tracker is started first, because starting it would unblock the signal.
+        # Ctrl-C reaches every process of the terminal, but a worker must leave it to its parent
+        # from the start. The resource tracker is started first, because starting it would unblock
+        # the signal.
         resource_tracker.ensure_running()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

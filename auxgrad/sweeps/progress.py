@@ -27,8 +27,8 @@ class Progress:
         self._n_total = total
         self._running: set[int] = set()
         self._n_done = self._n_failed = 0
-        # The time and the number of ended runs when the estimate begins. It leaves out the first run of
-        # each worker, which includes imports, compilation and waiting in a queue.
+        # The time and the number of ended runs when the estimate begins. It leaves out the first
+        # run of each worker, which includes imports, compilation and waiting in a queue.
         self._warm: tuple[float, int] | None = None
         self._slots = 0
         self._has_estimate = False

@@ -38,8 +38,8 @@ class RayExecutor(Executor):
 
     Args:
         init: The arguments of `ray.init`.
-        remote: The resources that each actor needs, as arguments of `ray.remote`, such as num_cpus and
-            num_gpus.
+        remote: The resources that each actor needs, as arguments of `ray.remote`, such as num_cpus
+            and num_gpus.
     """
 
     def __init__(self, init: Mapping[str, Any], remote: Mapping[str, Any]) -> None:

@@ -44,8 +44,8 @@ def slots(workers: int | None, jobs_per_gpu: int) -> list[Slot]:
     Workers without a GPU share the threads of the cores equally.
 
     Args:
-        workers: The number of slots, distributed over the GPUs in turn; None for `jobs_per_gpu` on each
-            GPU, or without GPUs one for each core.
+        workers: The number of slots, distributed over the GPUs in turn; None for `jobs_per_gpu` on
+            each GPU, or without GPUs one for each core.
         jobs_per_gpu: The number of slots on each GPU if `workers` is None.
     """
     gpus = visible_gpus()

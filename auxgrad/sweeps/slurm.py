@@ -1,8 +1,8 @@
 """Execute jobs in SLURM tasks, several jobs in each task.
 
-submitit submits the tasks. Each task executes its jobs in its own pool (`run_task`) and writes events
-to a file, one in a line, which the submitting process reads. squeue shows which tasks are lost, so that
-SLURM needs no accounting.
+submitit submits the tasks. Each task executes its jobs in its own pool (`run_task`) and writes
+events to a file, one in a line, which the submitting process reads. squeue shows which tasks are
+lost, so that SLURM needs no accounting.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Task:
     def lost_events(self) -> Iterator[Event]:
         """Mark the task as lost, and yield a failure for each job that it was executing.
 
-        Jobs that had not started do not fail. If no job had started, all jobs fail, because the task
-        itself must be at fault.
+        Jobs that had not started do not fail. If no job had started, all jobs fail, because the
+        task itself must be at fault.
         """
         self.is_over = True
         error = f"its SLURM task {self.slurm_job} ended (see {self.log})"
@@ -95,7 +95,8 @@ class SlurmExecutor(Executor):
     """Executes jobs in SLURM tasks, which are submitted as arrays.
 
     Args:
-        folder: The folder for scripts, logs and events of the tasks. All nodes must have access to it.
+        folder: The folder for scripts, logs and events of the tasks. All nodes must have access to
+            it.
         runs_per_task: The number of jobs in a task.
         workers: The number of worker processes in a task.
         sbatch: The parameters of submitit's executor.
@@ -170,8 +171,8 @@ class SlurmExecutor(Executor):
 def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
     """Execute the jobs of a SLURM task in a pool, and write their events to a file.
 
-    If SLURM ends the task, by preemption or at its time limit, its runs count as interrupted, not as
-    failed. Another task resumes them from their checkpoints.
+    If SLURM ends the task, by preemption or at its time limit, its runs count as interrupted, not
+    as failed. Another task resumes them from their checkpoints.
 
     Args:
         jobs: The jobs by number.
@@ -238,8 +239,8 @@ def _follow(tasks: Sequence[Task]) -> Iterator[Event]:
                 assert known is not None
                 if task.is_over or task.slurm_job in known:
                     continue
-                # A task is lost if two queries miss it. Its last events may arrive late through a shared
-                # file system.
+                # A task is lost if two queries miss it. Its last events may arrive late through a
+                # shared file system.
                 if task.slurm_job in missing:
                     yield from task.new_events()
                     if not task.is_over:

@@ -173,7 +173,7 @@ class _Rounds:
     final: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self) -> dict[str, Outcome]:
-        """Run all rounds and return the final outcomes by key; with `fail_fast` some may be missing."""
+        """Run all rounds and return the final outcomes by key; `fail_fast` may skip some."""
         left = list(self.jobs)
         self.attempts, self.interruptions = dict.fromkeys(left, 0), dict.fromkeys(left, 0)
         while left:
@@ -197,7 +197,7 @@ class _Rounds:
         return self.final
 
     def _launch(self, keys: Sequence[str]) -> dict[str, Outcome]:
-        """Launch each run once and return the outcomes by key; with `fail_fast` some may be missing."""
+        """Launch each run once and return the outcomes by key; `fail_fast` may skip some."""
 
         def watch(event: Event) -> bool:
             key, outcome = keys[event.number], event.outcome
@@ -221,7 +221,7 @@ class _Rounds:
         return outcome.is_failed_attempt and (not outcome.retry or made > self.retries)
 
     def _await_others(self, keys: Sequence[str]) -> None:
-        """Wait until other processes have ended these runs, and collect the results of finished ones."""
+        """Wait until other processes have ended these runs, and collect their results."""
         waiting = set(keys)
         while waiting:
             running = self.store.mark_dead(self.store.runs("RUNNING"))

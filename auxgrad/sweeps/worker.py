@@ -32,9 +32,11 @@ class Job:
     """A run to be executed, in a form that can be sent to another process.
 
     Attributes:
-        packed: The pickled config. It is unpickled by the worker, which imports the user's modules then.
+        packed: The pickled config. It is unpickled by the worker, which imports the user's modules
+            then.
         folder: The preferred output folder.
-        once: Whether to skip the run if it is finished in the store or another process is training it.
+        once: Whether to skip the run if it is finished in the store or another process is training
+            it.
     """
 
     packed: bytes
@@ -101,8 +103,8 @@ class Worker:
     def needs_replacement(self) -> bool:
         """Return whether the process should be replaced because its memory has grown too much.
 
-        TensorFlow keeps compiled functions until the process ends. Memory grows with each run if the
-        compiled model cannot be reused, see `auxgrad.training.reuse`.
+        TensorFlow keeps compiled functions until the process ends. Memory grows with each run if
+        the compiled model cannot be reused, see `auxgrad.training.reuse`.
         """
         memory = psutil.Process().memory_info().rss
         self._memory = self._memory or memory
@@ -112,8 +114,8 @@ class Worker:
         """Free the objects that the last run left in reference cycles."""
         gc.collect()
         if not self._is_frozen:
-            # Permanent objects, most of them modules, are frozen. Searching them after each run would
-            # take longer than everything else.
+            # Permanent objects, most of them modules, are frozen. Searching them after each run
+            # would take longer than everything else.
             gc.freeze()
             self._is_frozen = True
 

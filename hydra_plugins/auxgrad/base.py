@@ -1,4 +1,4 @@
-"""The base class of the launchers, which turns overrides into jobs and outcomes into job returns."""
+"""The base class of the launchers, which turns overrides into jobs for an executor."""
 
 from __future__ import annotations
 

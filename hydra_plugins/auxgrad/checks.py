@@ -14,7 +14,8 @@ from auxgrad.errors import ConfigError
 class Checks(Callback):
     """Ends the program with a message of one line if the config is wrong.
 
-    Errors are raised as SystemExit, because Hydra turns other exceptions of a callback into warnings.
+    Errors are raised as SystemExit, because Hydra turns other exceptions of a callback into
+    warnings.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -44,8 +44,8 @@ class GridSweeper(Sweeper):
         """Check the options of the sweep and make the executor.
 
         Raises:
-            ConfigError: An option of Hydra's sweeps was set that has no effect here, or the launcher is
-                not one of auxgrad's.
+            ConfigError: An option of Hydra's sweeps was set that has no effect here, or the
+                launcher is not one of auxgrad's.
         """
         self._config, self._loader = config, hydra_context.config_loader
         sweep, choices = config.hydra.sweep, config.hydra.runtime.choices

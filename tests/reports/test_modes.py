@@ -37,7 +37,8 @@ def by_mode(found):
     return {standing.mode: standing for standing in found.modes}
 
 
-# --- the statistics ----------------------------------------------------------------------------------
+# --- the statistics
+# ----------------------------------------------------------------------------------
 
 
 def test_bootstrap_is_that_of_scipy():
@@ -73,7 +74,8 @@ def test_expected_best_is_the_mean_over_all_choices():
         assert expected_best(values, budget) == pytest.approx(wanted)
 
 
-# --- one study ---------------------------------------------------------------------------------------
+# --- one study
+# ---------------------------------------------------------------------------------------
 
 
 def test_a_mode_gains_nothing_by_more_tries():
@@ -133,7 +135,8 @@ def test_differences_are_paired_by_seed():
     assert higher.modes[0].mode == "Multitask"
 
 
-# --- several studies ---------------------------------------------------------------------------------
+# --- several studies
+# ---------------------------------------------------------------------------------
 
 
 def test_profiles_are_ratios_to_the_baseline_of_each_study():

@@ -58,8 +58,8 @@ def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
         metric: The metric of the report.
 
     Returns:
-        The profiles. The list is empty if there are fewer than two studies, if not all of them have the
-        baseline and a further mode in common, or if a mean of the baseline is not positive.
+        The profiles. The list is empty if there are fewer than two studies, if not all of them have
+        the baseline and a further mode in common, or if a mean of the baseline is not positive.
     """
     if len(standings) < 2 or not all(each.has_baseline for each in standings):
         return []

@@ -48,9 +48,9 @@ def improvement(studies: Sequence[tuple[Values, Values]]) -> Interval:
     """Return the probability that a run has a lower cost than a run of the baseline.
 
     The probability is the share of pairs of runs in which the cost is lower, where a tie counts one
-    half, averaged over studies. For the interval, runs are resampled separately for each side of each
-    study. The method is that of Agarwal et al., *Deep reinforcement learning at the edge of the
-    statistical precipice*, arXiv 2108.13264, section 4.2.
+    half, averaged over studies. For the interval, runs are resampled separately for each side of
+    each study. The method is that of Agarwal et al., *Deep reinforcement learning at the edge of
+    the statistical precipice*, arXiv 2108.13264, section 4.2.
 
     Args:
         studies: For each study, the costs of the runs and the costs of the baseline's runs.

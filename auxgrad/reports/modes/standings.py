@@ -23,7 +23,8 @@ class Standing:
         n_tried: The number of settings of the mode that have converged runs.
         at_budget: The expected mean metric of the best of `Standings.budget` settings.
         n_common_seeds: The number of seeds that the best setting and the baseline have in common.
-        difference: The mean difference from the baseline over the common seeds; None if there are none.
+        difference: The mean difference from the baseline over the common seeds; None if there are
+            none.
         improvement: The probability that a run is better than a run of the baseline; None without a
             baseline.
     """
@@ -53,7 +54,8 @@ class Standings:
 
     Attributes:
         modes: The results of the modes, the best at the budget first.
-        left_out: The modes without a best setting, because each of their settings has diverged runs.
+        left_out: The modes without a best setting, because each of their settings has diverged
+            runs.
         budget: The smallest number of settings that a mode with knobs has tried.
         validated: Whether settings are chosen by their validation metric.
     """

@@ -52,8 +52,8 @@ class Published:
         Args:
             study: The study.
         """
-        # If an option of the study is unknown, results that depend on it are not compared. Runs of other
-        # programs need not name their problem.
+        # If an option of the study is unknown, results that depend on it are not compared. Runs of
+        # other programs need not name their problem.
         known = study.options
         matching = [
             mean
@@ -70,12 +70,12 @@ class Published:
 def read_published(name: str, metric: Metric = LOSS) -> Published:
     """Read published means, standard deviations and numbers of runs.
 
-    The columns `problem`, `data` and their options, such as `problem.task`, say which studies a mean
-    belongs to. An empty cell matches any study.
+    The columns `problem`, `data` and their options, such as `problem.task`, say which studies a
+    mean belongs to. An empty cell matches any study.
 
     Args:
-        name: The name of a file that is part of the package (`figure7`), or the path of a CSV file with
-            the columns of `table.csv` or of `runs.csv`. Runs are averaged.
+        name: The name of a file that is part of the package (`figure7`), or the path of a CSV file
+            with the columns of `table.csv` or of `runs.csv`. Runs are averaged.
         metric: The metric of the means.
 
     Returns:

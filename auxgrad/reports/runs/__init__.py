@@ -16,16 +16,17 @@ LARGEST = 1e308  # MLflow stores infinity as the largest finite number.
 
 @dataclass(frozen=True)
 class Study:
-    """What runs must have in common to be compared: problem, data and all other options but the setting.
+    """The problem, the data and the other options that runs must share to be compared.
 
     Attributes:
-        key: The key that studies are compared by: `Identity.study_key`, or the title if the runs have no
-            identity.
+        key: The key that studies are compared by: `Identity.study_key`, or the title if the runs
+            have no identity.
         title: The problem, the data set and the changed options, for the user.
         problem: The name of the problem; empty if not known.
         data: The name of the data set; empty if not known.
         changes: The changed options; empty if not known.
-        options: The known values of `problem`, `data` and their options, such as `problem.task`, by key.
+        options: The known values of `problem`, `data` and their options, such as `problem.task`, by
+            key.
     """
 
     key: str

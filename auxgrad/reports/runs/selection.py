@@ -26,8 +26,8 @@ def from_store(stored: Sequence[StoredRun], filters: Filters, metric: Metric = L
 
     * Several attempts at a run: the newest finished one is used, or else the newest one.
     * Several studies with the same title, but other data or another method: the newest one is used.
-    * A run of another program, which has no identity, is used if it has the parameters mode, lam, alpha,
-      overall and seed.
+    * A run of another program, which has no identity, is used if it has the parameters mode, lam,
+      alpha, overall and seed.
     * A run of auxgrad 0.1.0 is not used.
 
     Args:
@@ -39,8 +39,8 @@ def from_store(stored: Sequence[StoredRun], filters: Filters, metric: Metric = L
         The runs, with notes on those that were left out.
 
     Raises:
-        ReportError: No run has a value of a filter, no run matches all filters, or a parameter is not a
-            number.
+        ReportError: No run has a value of a filter, no run matches all filters, or a parameter is
+            not a number.
     """
     there = [run for run in stored if _can_be_read(run)]
     runs = _read(_select(there, filters) if there else [], metric)
@@ -55,7 +55,8 @@ def from_store(stored: Sequence[StoredRun], filters: Filters, metric: Metric = L
     rules: dict[tuple[Study, str], str] = {}
     repeated = superseded = 0
     for run in runs:
-        # Runs of other programs join the study with their title, but are never averaged with its runs.
+        # Runs of other programs join the study with their title, but are never averaged with its
+        # runs.
         study = newest.get(run.study.title, run.study)
         is_older = run.study.is_identified and run.study != study
         # Two rules with the same name are different methods and must not be averaged.
@@ -131,8 +132,8 @@ def check_filters(filters: Filters) -> None:
     """Check the keys of filters.
 
     Args:
-        filters: The allowed values by key. The keys may be mode, lam, alpha, overall, seed, problem,
-            data, and options of problem or data.
+        filters: The allowed values by key. The keys may be mode, lam, alpha, overall, seed,
+            problem, data, and options of problem or data.
 
     Raises:
         ReportError: A key is unknown.
