@@ -146,9 +146,9 @@ def test_profiles_are_ratios_to_the_baseline_of_each_study():
     )
     found = {each.mode: each for each in profiles([one, other], LOSS)}
     assert list(found) == ["Mean", "SingleTask"]  # One study has no run of MGDA.
-    assert found["SingleTask"].mean is None
+    assert found["SingleTask"].mean_ratio is None
     mean = found["Mean"]
-    assert mean.mean.value == pytest.approx((1.0 + 0.5) / 2)
+    assert mean.mean_ratio.value == pytest.approx((1.0 + 0.5) / 2)
     assert mean.improvement.value == pytest.approx((0.5 + 1) / 2)
     assert mean.share_within(np.array([0.4, 0.6, 1.0, 1.2]), False).tolist() == [0, 0.5, 0.75, 1]
     assert mean.share_within(np.array([0.4, 0.6, 1.0]), True).tolist() == [1, 0.5, 0.25]

@@ -245,7 +245,7 @@ def test_filters():
             "mode=Projektion: no run has it; the store has: Projection, Single",
         ),
         ({"lam": ["3"]}, "lam=3: no run has it; the store has: 0, 30, 100"),
-        ({"mode": ["SingleTask"], "lam": ["30"]}, "mode=SingleTask lam=30: no run has all of these"),
+        ({"mode": ["SingleTask"], "lam": ["30"]}, "mode=SingleTask lam=30: no run matches all of these"),
     ):
         with pytest.raises(ReportError) as caught:
             from_store(own, filters)
