@@ -1,4 +1,4 @@
-"""`python -m auxgrad.report`: finished runs in; tables, tests and figures out."""
+"""The command `python -m auxgrad.report`: report on finished runs in tables, tests and figures."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ from auxgrad.record.folders import claim_folder, file_name
 from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import REPORTS, Store
 from auxgrad.reports import analysis, documents
-from auxgrad.reports.csv_files import Published, read_published, read_runs
+from auxgrad.reports.csv_files import read_runs
 from auxgrad.reports.metric import LOSS, Metric, check_name
+from auxgrad.reports.published import Published, read_published
 from auxgrad.reports.report import Curves, Report, read_curves, store_report, write_overview
-from auxgrad.reports.runs import Filters, RunSet, check_filters, from_store
+from auxgrad.reports.runs import RunSet
+from auxgrad.reports.runs.selection import Filters, check_filters, from_store
 
-LONGEST = 500  # Characters of a list of values on record; MLflow takes 6,000.
+LONGEST = 500  # The length of a recorded list of values; MLflow accepts 6,000 characters.
 DESCRIPTION = """\
 Writes a folder with the finished runs of an experiment, tables of their test losses (or of another
 --metric), permutation tests and figures, and stores it as a run of the MLflow experiment NAME-reports.
-What is missing is listed.
+The report lists missing runs.
 
-Words choose what is reported on, in the way in which it was run:
-  tracking.experiment=NAME   the MLflow experiment; auxgrad if not given
-  tracking.uri=ADDRESS       the store, unless MLFLOW_TRACKING_URI is set; mlflow.db if not given
-  mode=Projection,Multitask  only runs with one of these values; likewise lam, alpha, overall, seed,
-                             data, problem and every key of data and problem
+Arguments choose the runs of the report. They are the same as those of auxgrad.train:
+  tracking.experiment=NAME   the MLflow experiment (default: auxgrad)
+  tracking.uri=ADDRESS       the store, unless MLFLOW_TRACKING_URI is set (default: mlflow.db)
+  mode=Projection,Multitask  only runs with one of these values; also for lam, alpha, overall, seed,
+                             data, problem and each key of data and problem
 """
 EXAMPLES = """\
 examples:
@@ -51,48 +53,67 @@ examples:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for."""
+    """The arguments of the command.
+
+    Attributes:
+        tracking: The store and the experiment to read.
+        filters: The allowed values by key.
+        runs_file: A CSV file of runs to read in place of a store; None for a store.
+        published: The published results to compare with.
+        output: The folder to write to; None to name it after the experiment.
+        metric: The name of the metric.
+        maximize: Whether a higher value is better; None to use what the runs recorded.
+    """
 
     tracking: TrackingConfig
     filters: Filters
-    runs: Path | None
+    runs_file: Path | None
     published: Published
     output: Path | None
     metric: str
-    maximize: bool | None  # None: as the runs recorded it.
+    maximize: bool | None
 
     @staticmethod
     def of(arguments: Sequence[str]) -> Request:
-        """Return the request of a command line. Raises AuxgradError for what cannot be asked for."""
+        """Parse the arguments of the command line.
+
+        Args:
+            arguments: The arguments.
+
+        Raises:
+            AuxgradError: An argument is wrong, or arguments contradict each other.
+        """
         parser = argparse.ArgumentParser(
             "python -m auxgrad.report",
             description=DESCRIPTION,
             epilog=EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument("words", nargs="*", metavar="key=value", help="what to report on, see above")
+        parser.add_argument(
+            "words", nargs="*", metavar="key=value", help="the runs to report on, see above"
+        )
         parser.add_argument(
             "--compare",
             metavar="FILE",
-            help="set beside figure5, figure7, or a CSV file like table.csv or runs.csv",
+            help="compare with figure5, figure7, or a CSV file like table.csv or runs.csv",
         )
         parser.add_argument(
             "--runs",
             metavar="FILE",
             type=Path,
-            help="report on a CSV file like runs.csv, not on a store",
+            help="report on a CSV file like runs.csv instead of a store",
         )
         parser.add_argument(
             "--output",
             metavar="FOLDER",
             type=Path,
-            help="a new folder; else reports/NAME, then NAME_2, ...",
+            help="a new folder (default: reports/NAME, then NAME_2, ...)",
         )
         parser.add_argument(
             "--metric",
             metavar="NAME",
             default=LOSS.name,
-            help="report on a metric of the test set, such as test_accuracy; test_loss if not given",
+            help="a metric of the test set, such as test_accuracy (default: test_loss)",
         )
         for flag, better in (("--maximize", "higher"), ("--minimize", "lower")):
             parser.add_argument(
@@ -100,17 +121,19 @@ class Request:
                 dest="maximize",
                 action="store_const",
                 const=better == "higher",
-                help=f"of the metric {better} is better; needed where the runs did not record it",
+                help=f"a {better} metric is better; needed only if the runs did not record it",
             )
         given = parser.parse_intermixed_args(arguments)
         if given.runs and given.words:
-            raise ReportError(f"{given.words[0]}: chooses from a store; cannot be combined with --runs")
+            raise ReportError(
+                f"{given.words[0]}: selects runs of a store; cannot be combined with --runs"
+            )
         tracking, filters = split_arguments(given.words)
         check_filters(filters)
         if given.output and given.output.exists():
-            raise ReportError(f"--output={given.output}: is there already; must be a new folder")
+            raise ReportError(f"--output={given.output}: already exists; must be a new folder")
         if given.metric == LOSS.name and given.maximize:
-            raise ReportError("--maximize: of test_loss lower is always better")
+            raise ReportError("--maximize: a lower test_loss is always better")
         published = Published()
         if given.compare:
             published = read_published(given.compare, Metric(given.metric))
@@ -118,11 +141,12 @@ class Request:
         return Request(tracking, filters, given.runs, published, given.output, *asked)
 
 
-def _say(report: Report) -> None:
+def _print_summary(report: Report) -> None:
+    """Print the best settings, significant differences, the comparison and missing runs."""
     print(f"study     {report.study.title}")
-    print(f"runs      {report.size}")
+    print(f"runs      {report.summary}")
     metric, part = report.metric, "validation" if analysis.by_validation(report.rows) else "test"
-    print(f"best      of each mode, by mean {part} {metric.rest}, ", end="")
+    print(f"best      of each mode, by mean {part} {metric.short_name}, ", end="")
     print(f"and its mean {metric.title} ± standard deviation:")
     best = [(row.setting.name, row.estimate) for row in report.rows if row.best and row.estimate]
     width = max((len(name) for name, _ in best), default=0)
@@ -144,44 +168,50 @@ def _say(report: Report) -> None:
 
 
 def make(request: Request) -> Path:
-    """Read, compute, write and store a report; return its folder.
+    """Read the runs, and write and store the report.
+
+    Args:
+        request: The arguments of the command.
+
+    Returns:
+        The folder of the report.
 
     Raises:
-        AuxgradError: there is nothing to report on, or not what the filters ask for. Nothing is written.
+        AuxgradError: There are no runs to report on. Nothing is written.
     """
     store, metric = None, Metric(request.metric)
-    if request.runs:
+    if request.runs_file:
         check_name(metric.name, ())
-        source, name = str(request.runs), request.runs.stem
-        found = RunSet(read_runs(request.runs, metric))
+        source, name = str(request.runs_file), request.runs_file.stem
+        found = RunSet(read_runs(request.runs_file, metric))
         print(f"auxgrad {auxgrad.__version__}: report on {source}")
     else:
         store = open_store(request.tracking, create=False)
         source = name = store.name
         print(f"auxgrad {auxgrad.__version__}: report on experiment {name}")
         print(f"tracking  {store.address}", flush=True)
-        with _busy("reading the runs"):
+        with _status("reading the runs"):
             stored = store.runs()
         if not stored:
             raise ReportError(f"tracking.experiment={name}: has no runs in {store.address}")
         check_name(metric.name, {name for run in stored for name in run.metrics})
         found = from_store(stored, request.filters, metric)
-    if all(run.diverged for run in found.finished):
+    if all(run.has_diverged for run in found.finished):
         raise ReportError(f"{source}: no finished run with a {metric.title}; {_without_value(found)}")
     recorded = {run.maximize for run in found.finished if run.maximize is not None}
     metric = Metric.of(metric.name, recorded, request.maximize)
-    with _busy("testing differences"):
-        all_of_them = [Report.of(found, study, request.published, metric) for study in found.studies()]
-    reports = [report for report in all_of_them if report.has_values]
-    with _busy("reading the curves"):
+    with _status("testing differences"):
+        all_reports = [Report.of(found, study, request.published, metric) for study in found.studies()]
+    reports = [report for report in all_reports if report.has_values]
+    with _status("reading the curves"):
         curves = [read_curves(store, report.rows, metric) if store else {} for report in reports]
     folder = claim_folder(request.output or Path("reports", file_name(name)))
     has_overview = _write(folder, reports, curves)
-    for report in all_of_them:
+    for report in all_reports:
         if report.has_values:
-            _say(report)
+            _print_summary(report)
         else:
-            print(f"missing   {report.study.title}: nothing to report; {_without_value(report.found)}")
+            print(f"missing   {report.study.title}: nothing to report; {_without_value(report.run_set)}")
     print(f"report    {folder}/{'report.md' if len(reports) == 1 else '*/report.md'}")
     if has_overview:
         print(f"overview  {folder}/overview.md: the modes over {len(reports)} studies")
@@ -193,21 +223,22 @@ def make(request: Request) -> Path:
 
 
 def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) -> bool:
-    """Fill the folder; return whether there is an overview of several studies."""
+    """Write the reports to the folder, and return whether it has an overview of several studies."""
     try:
         for report, own in zip(reports, curves, strict=True):
             several = len(reports) > 1
             part = claim_folder(folder / file_name(report.study.title)) if several else folder
-            with _busy("drawing"):
+            with _status("drawing"):
                 report.write(part, own)
-        with _busy("drawing"):
+        with _status("drawing"):
             return write_overview(folder, reports)
     except BaseException:
-        shutil.rmtree(folder)  # Half a report would look like a whole one.
+        shutil.rmtree(folder)  # Part of a report could be mistaken for a complete one.
         raise
 
 
 def _store(store: Store, request: Request, reports: Sequence[Report], folder: Path) -> None:
+    """Store the folder as a run of the experiment NAME-reports."""
     target = open_sibling(store, REPORTS)
     params = {key: ",".join(values)[:LONGEST] for key, values in request.filters.items()}
     params["metric"] = request.metric
@@ -217,16 +248,16 @@ def _store(store: Store, request: Request, reports: Sequence[Report], folder: Pa
 
 
 def _without_value(found: RunSet) -> str:
-    """What there is where no run has a value."""
+    """Return a text on the runs of a study that has no values."""
     if not found.runs and found.notes:
         return found.notes[0][0].lower() + found.notes[0][1:].rstrip(".")
     states = Counter("diverged" if run.is_finished else run.status for run in found.runs)
     counts = ", ".join(f"{states[state]} {state}" for state in sorted(states))
-    return f"there are {counts or 'no runs with the parameters mode, lam, alpha, overall and seed'}"
+    return f"found {counts or 'no runs with the parameters mode, lam, alpha, overall and seed'}"
 
 
-def _busy(what: str) -> AbstractContextManager[object]:
-    """On a terminal a line that moves while something takes its time."""
+def _status(what: str) -> AbstractContextManager[object]:
+    """Return a context manager that shows a spinner on a terminal."""
     from rich.console import Console
 
     return Console(stderr=True).status(f"{what} ...")

@@ -1,4 +1,4 @@
-"""`python -m auxgrad.train`: composes a config, checks it, trains, records."""
+"""The command `python -m auxgrad.train`: compose a config, check it, train, record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 def train(composed: DictConfig) -> float:
-    """Train one run; return the best validation loss, which a Hydra sweeper may minimise."""
+    """Train one run.
+
+    Args:
+        composed: The config that Hydra composed.
+
+    Returns:
+        The best validation loss, which a Hydra sweeper may minimise.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -32,7 +39,8 @@ def train(composed: DictConfig) -> float:
         return Session().run(config, folder, log_model=is_single).best_val_loss
     except AuxgradError as error:
         if is_single:
-            raise SystemExit(f"auxgrad: {error}") from None  # Hydra lets it pass without a word.
+            # Hydra lets SystemExit pass without a traceback.
+            raise SystemExit(f"auxgrad: {error}") from None
         raise
 
 
@@ -45,20 +53,21 @@ def main() -> None:
     from auxgrad.config.entry import exit_cleanly, hide_shown_passwords, prepare
     from auxgrad.config.groups import conf_dir
 
-    # Hydra's remark on a preset of ours that has the name of a plugin's own config, such as basic.
+    # Hydra warns that some of auxgrad's presets have the name of a plugin's own config, such as
+    # basic.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against")
     try:
         with exit_cleanly():
             if str(Path.cwd()) not in sys.path and "" not in sys.path:
-                sys.path.insert(0, str(Path.cwd()))  # As `python -m` does: modules of the user's.
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Or Hydra would print errors its own way.
+                sys.path.insert(0, str(Path.cwd()))  # As `python -m` does: to import the user's modules.
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Keeps Hydra from printing errors in its own way.
             sys.argv[1:] = prepare(sys.argv[1:])
             with hide_shown_passwords(sys.argv[1:]):
                 hydra.main(
                     version_base=HYDRA_VERSION_BASE, config_path=str(conf_dir()), config_name=PRIMARY
                 )(train)()
     finally:
-        # All that is alive goes with the process: to look through it at exit would take over a second.
+        # Keeps the garbage collector from searching all objects at exit, which takes over a second.
         gc.freeze()
 
 

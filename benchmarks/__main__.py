@@ -190,6 +190,7 @@ def sweeps(figures: Figures, seeds: int, limit: Sequence[str]) -> Iterator[Seque
 
 
 def checkpoints(figures: Figures, is_quick: bool) -> Iterator[Sequence[str]]:
+    """Yield the cost of the checkpoints of a run of each problem."""
     epochs = 2 if is_quick else 150
     for problem in ("reviews", "toy"):
         with tempfile.TemporaryDirectory() as folder:
@@ -299,6 +300,7 @@ class Sections:
         )
 
     def checkpoints(self) -> None:
+        """Measure the share of training that the work for checkpoints takes."""
         table(
             "Checkpoints of one run of Projection",
             [

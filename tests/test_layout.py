@@ -1,4 +1,4 @@
-"""The house: imports go downwards, modules are small, and no level is crowded."""
+"""Imports go downwards, modules are small, and folders have few entries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 CHART = (REPOSITORY / "CONTRIBUTING.md").read_text().partition("## The house")[2]
-# From the bottom up; what stands in one line must not import one another.
+# From the bottom up. Packages in one line must not import each other.
 LEVELS = [
     re.split(r"\s\s+", line.strip())
     for line in re.search(r"```text\n(.*?)```", CHART, re.S)[1].splitlines()
@@ -26,8 +26,8 @@ MODULES = sorted(
 )
 
 
-def room_of(module: str) -> str:
-    """The room of a dotted name."""
+def package_of(module: str) -> str:
+    """Return the package of a module, as the chart names it."""
     first, *rest = module.split(".")
     return first if first == "hydra_plugins" or not rest else rest[0]
 
@@ -38,7 +38,7 @@ def name_of(path) -> str:
 
 
 def imports_of(path) -> set[str]:
-    """The modules of the project that a module imports, wherever in it."""
+    """Return the modules of the project that a module imports anywhere in its code."""
     found = set()
     names = {name_of(each) for each in MODULES}
     for node in ast.walk(ast.parse(path.read_text())):
@@ -50,19 +50,19 @@ def imports_of(path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("auxgrad", "hydra_plugins")}
 
 
-def test_the_chart_names_every_room():
-    rooms = {room_of(name_of(path)) for path in MODULES} - {"auxgrad"}
-    assert set(LEVEL) == rooms
+def test_the_chart_names_every_package():
+    packages = {package_of(name_of(path)) for path in MODULES} - {"auxgrad"}
+    assert set(LEVEL) == packages
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_go_downwards(path):
-    own = room_of(name_of(path))
+    own = package_of(name_of(path))
     if own == "auxgrad":
-        return  # The public names, which are loaded on first use.
+        return  # auxgrad/__init__.py loads the public names on first use.
     for name in imports_of(path):
-        other = room_of(name)
-        # `import auxgrad` is for its version.
+        other = package_of(name)
+        # `import auxgrad` is allowed, for its version.
         assert name == "auxgrad" or other == own or LEVEL[other] < LEVEL[own], name
 
 
@@ -83,7 +83,7 @@ def test_modules_are_small(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_text_files_have_an_encoding(path):
-    """Or it would be that of the locale."""
+    """Without one, Python would use the encoding of the locale."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
             continue
@@ -103,12 +103,12 @@ def test_no_level_is_crowded():
             "conf",
             "__init__.py",
             "py.typed",
-            *(f"{command}.py" for command in COMMANDS[1:]),  # They are one line of the chart.
+            *(f"{command}.py" for command in COMMANDS[1:]),  # The commands are one line of the chart.
         }
         assert len(entries) <= 12, (folder, sorted(entries))
 
 
 def test_tests_mirror_the_package():
-    rooms = {path.parent.name for path in MODULES if path.parent.parent.name == "auxgrad"}
+    packages = {path.parent.name for path in MODULES if path.parent.parent.name == "auxgrad"}
     folders = {path.name for path in (REPOSITORY / "tests").iterdir() if path.is_dir()}
-    assert rooms <= folders
+    assert packages <= folders

@@ -1,1 +1,1 @@
-"""One run: its session, its result, its record."""
+"""Execute one run: session, trainer, checkpoints, result."""

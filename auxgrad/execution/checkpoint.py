@@ -1,4 +1,4 @@
-"""The state of a run on disk, from which it goes on after whatever has ended its process."""
+"""Checkpoints: the state of a run on disk, from which an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from auxgrad.errors import AuxgradError
 from auxgrad.record.stored import StoredRun
 
 FILE = "checkpoint.npz"
-FOLDER = "auxgrad.folder"  # The tag of a run with the place of its files.
+FOLDER = "auxgrad.folder"  # The tag of a run that holds the path of its output folder.
 FORMAT = 1
 ARRAYS = ("variables", "best", "key")
 
 
 class CheckpointError(AuxgradError):
-    """A checkpoint that is damaged, or that another network has written."""
+    """A checkpoint is damaged, or was written by another network."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,20 @@ class Checkpoint:
     """The state of a run between two epochs.
 
     Attributes:
-        run_id: the run in the tracking store.
-        epoch: epochs that are finished.
-        steps: optimisation steps that are finished.
-        is_last: whether training has ended.
-        seconds: the time of training.
-        diverged: the first step with a loss that is NaN or infinite.
-        history: what Keras has logged of every epoch, by name.
-        stopping: the state of early stopping.
-        waiting: values of metrics that are not in the store yet: (name, value, timestamp, step).
-        chance: state of Python's `random`, and of NumPy's but for its key.
-        variables: values of `AuxiliaryModel.training_variables`.
-        best: weights of the best epoch.
-        key: of NumPy's random numbers.
+        run_id: The run in the tracking store.
+        epoch: The number of finished epochs.
+        steps: The number of finished optimisation steps.
+        is_last: Whether training has ended.
+        seconds: The training time so far, as `Result.seconds` counts it.
+        diverged: The first step with a loss that is NaN or infinite.
+        history: The values that Keras logged at the end of each epoch, by name.
+        stopping: The state of the early stopping callback.
+        waiting: Metric values that are not in the store yet: (name, value, timestamp, step).
+        chance: The states of Python's `random` and of NumPy's global generator, without its key.
+        variables: The values of `AuxiliaryModel.training_variables`.
+        best: The weights of the best epoch.
+        key: The key of NumPy's global generator.
+        format: The version of the file format.
     """
 
     run_id: str
@@ -69,7 +70,16 @@ class Checkpoint:
             each.unlink(missing_ok=True)
 
     def save(self, file: Path) -> None:
-        """Write the file in one piece: whoever is killed meanwhile leaves the one before."""
+        """Write the checkpoint to a file atomically.
+
+        If the process is killed while it writes, the previous checkpoint stays intact.
+
+        Args:
+            file: The path of the checkpoint.
+
+        Raises:
+            OSError: The file cannot be written, for example because the disk is full.
+        """
         numbers = {name: value for name, value in vars(self).items() if name not in ARRAYS}
         arrays: dict[str, Any] = {"about": np.frombuffer(json.dumps(numbers).encode(), np.uint8)}
         arrays |= {"key": self.key}
@@ -88,9 +98,13 @@ class Checkpoint:
 
     @staticmethod
     def load(file: Path) -> Checkpoint:
-        """Return the checkpoint in a file. Raises CheckpointError if it is damaged."""
+        """Return the checkpoint in a file.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, or in another format.
+        """
         try:
-            with np.load(file, allow_pickle=False) as content:  # It checks the CRC of every array.
+            with np.load(file, allow_pickle=False) as content:  # Checks the CRC of every array.
                 numbers = json.loads(content["about"].tobytes())
                 if numbers["format"] != FORMAT:
                     raise ValueError(f"format {numbers['format']}, not {FORMAT}")
@@ -105,45 +119,60 @@ class Checkpoint:
 
 
 class Resumption:
-    """Finds a run that was interrupted and can be gone on with, and brings its checkpoint here.
+    """Finds an interrupted run that can be resumed, and copies its checkpoint.
 
     Args:
-        tags: of the run that is to start. Versions and device must be the same for the same numbers.
-        folder: of the run that is to start.
+        tags: The tags of the new run. A run is resumed only if its package versions and its device
+            are the same, because the numbers could differ otherwise.
+        folder: The output folder of the new run.
     """
 
     def __init__(self, tags: Mapping[str, str], folder: Path) -> None:
         self._tags, self._file = tags, folder.absolute() / FILE
         self._found: tuple[str, Path, Checkpoint] | None = None
 
-    def takes(self, run: StoredRun) -> bool:
-        """Return whether the run can be gone on with; its checkpoint is then here, too."""
+    def fetch(self, run: StoredRun) -> bool:
+        """Copy the checkpoint of an interrupted run to the new folder.
+
+        Args:
+            run: The interrupted run.
+
+        Returns:
+            Whether the run can be resumed. If not, nothing is copied.
+        """
         file = Path(run.tags.get(FOLDER, ""), FILE)
         same = [name for name in self._tags if name.startswith("version.") or name == "device"]
         try:
             if not file.is_file() or any(run.tags.get(name) != self._tags[name] for name in same):
                 return False
             checkpoint = Checkpoint.load(file)
-            if checkpoint.run_id != run.run_id:  # With a fixed hydra.run.dir runs share a folder.
+            if checkpoint.run_id != run.run_id:  # With a fixed hydra.run.dir, runs share a folder.
                 return False
             if file != self._file:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 new = _unfinished(self._file)
                 shutil.copyfile(file, new)
                 new.replace(self._file)
-        except (CheckpointError, OSError) as error:  # Perhaps the folder of another user.
-            print(f"note      {error}; the run starts anew")
+        except (CheckpointError, OSError) as error:  # The folder may belong to another user.
+            print(f"note      {error}; the run starts from the beginning")
             return False
         self._found = run.run_id, file, checkpoint
         return True
 
-    def give_up(self) -> None:
-        """Remove the copy of the checkpoint: another process makes the run, or has finished it."""
+    def discard(self) -> None:
+        """Delete the copy of the checkpoint, because another process makes or has made the run."""
         if self._found is not None and self._found[1] != self._file:
             Checkpoint.remove(self._file)
 
-    def checkpoint(self, run_id: str) -> Checkpoint | None:
-        """Return the checkpoint if this is the run that was found; tidy up after the search."""
+    def take_checkpoint(self, run_id: str) -> Checkpoint | None:
+        """Return the checkpoint for the opened run, and delete the copy that is not needed.
+
+        Args:
+            run_id: The id of the run that was opened.
+
+        Returns:
+            The checkpoint, or None if the run is not the one that `fetch` found.
+        """
         if self._found is None:
             return None
         found, old, checkpoint = self._found

@@ -1,4 +1,4 @@
-"""What a run records while Keras trains it."""
+"""The Keras callback that records losses, metrics and statistics of a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from auxgrad.training.step.counters import LOSSES_KEPT
 
 
 class RecordCurves(keras.callbacks.Callback):
-    """Record the training loss of every step, and what Keras logs at the end of every epoch.
+    """Records the training loss of each step, and the values that Keras logs after each epoch.
 
-    That is val_loss, other metrics of the validation set, auxiliary losses (<name>_loss) and statistics
-    of censoring.
-
-    Everything is recorded at its optimisation step, counted from 1, and written every few seconds.
+    After each epoch these are recorded: val_loss and the other validation metrics, the auxiliary
+    losses (<name>_loss) and the censoring statistics. Each value is recorded at its optimisation
+    step, counted from 1. Values are written to the store every few seconds.
 
     Args:
-        writer: of the run.
-        stops: whether training ends with the first loss that is NaN or infinite.
+        writer: The writer of the run.
+        stops: Whether training ends at the first loss that is NaN or infinite.
     """
 
     def __init__(self, writer: RunWriter, stops: bool = True) -> None:
@@ -33,20 +32,29 @@ class RecordCurves(keras.callbacks.Callback):
         self.diverged: int | None = None  # The first step with a loss that is NaN or infinite.
 
     def resume(self, steps: int, pending: Sequence[Sequence[Any]], diverged: int | None) -> None:
-        """Resume after this many steps, with the values that have not been written yet."""
+        """Restore the state from a checkpoint.
+
+        Args:
+            steps: The number of optimisation steps already made.
+            pending: The values that were not written to the store: (name, value, timestamp, step).
+            diverged: The first step with a loss that is NaN or infinite.
+        """
         self.steps, self.diverged = steps, diverged
         self.writer.restore_pending(pending)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Reset the censoring statistics of the epoch."""
         self.model.reset_censoring_statistics()
         self._fetched = 0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Fetch the losses before the model overwrites the oldest of them."""
         if batch - self._fetched >= LOSSES_KEPT // 2:
             self._fetch_losses()
             self._fetched = batch
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Record the losses, validation metrics and censoring statistics of the epoch."""
         self._fetch_losses()
         losses = {f"{name}_loss" for name in self.model.auxiliaries}
         for name, value in (logs or {}).items():

@@ -1,4 +1,4 @@
-"""The record of a finished run that its store was away for: kept beside its output, delivered later."""
+"""Records of runs that finished while the store was unavailable: kept on disk, delivered later."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ FORMAT = 1
 
 
 def keep(folder: Path, store: Store, writer: RunWriter, files: Iterable[str]) -> Path:
-    """Write all that a finished run has not sent into its output folder; return the file.
+    """Write the unsent values of a finished run to a file in its output folder.
 
     Args:
-        folder: the output folder.
-        store: where the record belongs.
-        writer: of the run.
-        files: names of files in the folder that are artifacts.
+        folder: The output folder.
+        store: The store that the record belongs to.
+        writer: The writer of the run, which holds the unsent values.
+        files: The names of the files in the folder that are artifacts.
+
+    Returns:
+        The path of the file.
     """
     file = folder / FILE
     content = {
@@ -43,27 +46,37 @@ def keep(folder: Path, store: Store, writer: RunWriter, files: Iterable[str]) ->
 
 
 def find(folders: Iterable[Path]) -> Iterator[Path]:
-    """Return the records below these folders that wait for delivery."""
+    """Yield the files of undelivered records below these folders."""
     for folder in folders:
         yield from sorted(folder.rglob(FILE))
 
 
 def experiment_of(file: Path) -> str:
-    """Return the experiment that a record belongs to.
+    """Return the name of the experiment that a record belongs to.
 
-    Raises TrackingError for a damaged file, and FileNotFoundError if the record has been delivered.
+    Raises:
+        TrackingError: The file is damaged.
+        FileNotFoundError: The record has been delivered in the meantime.
     """
     return str(_read(file)["experiment"])
 
 
 def deliver(file: Path, store: Store) -> str:
-    """Bring a record into its store, and return what became of it, in a few words.
+    """Send a record to its store, and delete the file.
 
-    A run that has been made again meanwhile keeps one finished run in the store: the other one. While
-    it is being made again, its record stays where it is.
+    If another run with the same identity has finished in the meantime, the record is dropped, so
+    that the store keeps a single finished run of this identity. While another process repeats the
+    run, the record stays where it is.
+
+    Args:
+        file: The file that `keep` wrote.
+        store: The store that the record belongs to.
+
+    Returns:
+        A message for the user that says what was done.
 
     Raises:
-        TrackingError: the file is damaged, or the run is not in this store.
+        TrackingError: The file is damaged, or the run is not in this store.
     """
     try:
         content = _read(file)
@@ -83,9 +96,9 @@ def deliver(file: Path, store: Store) -> str:
             return f"run {run_id} is being made again, in {rival.process_name}; {file} stays"
     others = store.runs("FINISHED", key)
     if any(other.run_id == run_id for other in others):
-        told = "was delivered before"
+        outcome = "was delivered before"
     elif others:
-        told = f"was made again meanwhile, as run {others[0].run_id}"
+        outcome = f"was repeated in the meantime, as run {others[0].run_id}"
     else:
         writer = RunWriter(store.client, run)
         writer.skip_stored(run.data.metrics)
@@ -97,9 +110,9 @@ def deliver(file: Path, store: Store) -> str:
                 shutil.copyfile(file.with_name(name), path)
         writer.flush()
         writer.end("FINISHED")
-        told = "delivered"
+        outcome = "delivered"
     file.unlink(missing_ok=True)
-    return f"run {run_id} {told}"
+    return f"run {run_id} {outcome}"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The data of a problem, loaded."""
+"""Load the data of a problem."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from auxgrad.training import devices
 
 
 def load_data(problem: Problem) -> Data:
-    """Return the data of a problem. Raises DataError if its `load` returns anything else."""
-    if "tensorflow" in sys.modules:  # Imported by the user's code, which may load with it.
+    """Return the data of a problem.
+
+    Args:
+        problem: The problem, whose `load` is called.
+
+    Raises:
+        DataError: `load` returned something other than `auxgrad.Data`.
+    """
+    if "tensorflow" in sys.modules:  # The user's module imported it, and `load` may use it.
         with quiet_stderr():
             devices.configure(problem.tf32)
     data = problem.load()

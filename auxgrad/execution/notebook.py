@@ -1,4 +1,4 @@
-"""A run, and the finished runs, from Python, as in a notebook."""
+"""Train a run, and read finished runs, from Python, for example in a notebook."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 
 
 def run(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> Result:
-    """Train one run, as `python -m auxgrad.train` does with the same words, and return its result.
+    """Train one run, as `python -m auxgrad.train` does with the same arguments.
 
-    The run is recorded in MLflow, and its files are in a new folder below outputs/.
+    The run is recorded in MLflow. Its files are in a new folder below outputs/.
 
     Args:
-        overrides: words of the command line.
-        config_dir: a folder with config files of your own, as `--config-dir`.
+        overrides: The arguments of the command line, such as `["mode=Projection", "lam=1"]`.
+        config_dir: A folder with your own config files, as for `--config-dir`.
+
+    Returns:
+        The result of the run.
 
     Raises:
-        ConfigError: before anything is loaded, for an unknown key, a value out of range, or another
-            backend of Keras than TensorFlow.
-        AuxgradError: before any training, if the data or the tracking store cannot be used.
+        ConfigError: A key is unknown, a value is out of range, or the Keras backend is not
+            TensorFlow. Raised before anything is loaded.
+        AuxgradError: The data or the tracking store cannot be used. Raised before any training.
     """
-    check_backend()  # Before modules of the user's that import Keras.
+    check_backend()  # Before the user's modules are imported, because they may import Keras.
     from auxgrad.execution.session import Session
 
     config = compose(overrides, config_dir)
@@ -43,17 +46,21 @@ def run(overrides: Iterable[str] = (), config_dir: str | Path | None = None) -> 
 
 
 def runs(experiment: str = "auxgrad", uri: str | None = None) -> pd.DataFrame:
-    """Return a row for each finished run, newest first.
+    """Return a data frame with one row for each finished run, newest first.
 
-    The columns are run_id, mode, lam, alpha, overall, seed, data, problem and config, as in MLflow, and
-    the last value of every metric. A metric that a run does not have is NaN.
+    The columns are run_id, mode, lam, alpha, overall, seed, data, problem and config, as in MLflow,
+    and the last value of each metric. A metric that a run does not have is NaN.
 
     Args:
-        experiment: as `tracking.experiment`.
-        uri: as `tracking.uri`; MLFLOW_TRACKING_URI, when set, goes before it.
+        experiment: The name of the MLflow experiment, as in `tracking.experiment`.
+        uri: The address of the store, as in `tracking.uri`. The environment variable
+            MLFLOW_TRACKING_URI, if set, takes precedence.
+
+    Returns:
+        The finished runs. Runs without an identity, logged by other programs, are left out.
 
     Raises:
-        TrackingError: there is no such store or experiment.
+        TrackingError: There is no such store or experiment.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What became of a run, in a form that passes through pipes and files."""
+"""The outcome of a run: a result or a failure, which can be sent through pipes and files."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from auxgrad.errors import ConfigError, DataError, RunsElsewhere, without_passwo
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run.
+    """The result of a finished run.
 
     Attributes:
-        run_id: the run in the tracking store.
-        test_loss, best_val_loss: mean losses over the examples, at the best epoch.
-        best_epoch: the epoch with the lowest validation loss, counted from 1.
-        epochs, steps: how far training went.
-        seconds: the time of training, with validation and compilation.
-        examples_per_second: training examples in that time.
-        folder: where its output is; empty if it was finished before.
-        was_finished: whether another process had finished the run before.
-        diverged: the first step with a loss that is NaN or infinite, counted from 1; None without any.
-        test_metrics, best_val_metrics: the metrics of the problem on the test set, and on the validation
-            set at the best epoch.
+        run_id: The id of the run in the tracking store.
+        test_loss: The mean loss over the test examples, with the weights of the best epoch.
+        best_val_loss: The mean loss over the validation examples at the best epoch.
+        best_epoch: The epoch with the lowest validation loss, counted from 1.
+        epochs: The number of epochs that were trained.
+        steps: The number of optimisation steps that were made.
+        seconds: The wall-clock time of Keras' `fit`, in seconds. It includes compilation,
+            validation, tracking and checkpoints, but neither loading the data nor the test. If the
+            run was resumed, it adds up the time until the checkpoint and the time since.
+        examples_per_second: The number of training examples processed per second of `seconds`.
+        folder: The output folder; empty if the run was already finished.
+        was_finished: Whether the run was already finished, so that nothing was trained.
+        diverged: The first step with a loss that is NaN or infinite, counted from 1; None if every
+            loss was finite.
+        test_metrics: The metrics of the problem on the test set.
+        best_val_metrics: The metrics of the problem on the validation set, at the best epoch.
     """
 
     run_id: str
@@ -43,7 +48,7 @@ class Result:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What is recorded once, at the end of the run."""
+        """The metrics that are recorded once, at the end of the run."""
         return {
             **{name: getattr(self, name) for name in METRICS},
             **{TEST + name: value for name, value in self.test_metrics.items()},
@@ -51,8 +56,8 @@ class Result:
         }
 
     @staticmethod
-    def of_metrics(run_id: str, metrics: Mapping[str, float]) -> Result:
-        """Return the result of a run that was finished before, from its metrics in the store."""
+    def from_metrics(run_id: str, metrics: Mapping[str, float]) -> Result:
+        """Return the result of a run that is already finished, from its metrics in the store."""
         whole = {name: int(metrics[name]) for name in ("best_epoch", "epochs", "steps")}
         values: dict[str, Any] = {**{name: metrics[name] for name in METRICS}, **whole}
         further = {name: value for name, value in metrics.items() if name not in METRICS}
@@ -78,14 +83,15 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that did not finish.
+    """The reason why a run did not finish.
 
     Attributes:
-        error: why, in one line.
-        folder: where its output is.
-        retry: whether another attempt may succeed: not if its config or its data is wrong.
-        is_elsewhere: whether another process is at work on the run.
-        was_interrupted: whether its process was asked to end, as by SLURM's preemption or time limit.
+        error: The error message, in one line.
+        folder: The output folder.
+        retry: Whether another attempt may succeed. It cannot if the config or the data is wrong.
+        is_elsewhere: Whether another process is training the run.
+        was_interrupted: Whether the process was asked to end, for example because SLURM preempted
+            it or its time limit was reached.
     """
 
     error: str
@@ -95,8 +101,8 @@ class Failure:
     was_interrupted: bool = False
 
     @property
-    def counts(self) -> bool:
-        """Whether it is an attempt that went wrong."""
+    def is_failed_attempt(self) -> bool:
+        """Whether an attempt was made and went wrong."""
         return not (self.is_elsewhere or self.was_interrupted)
 
     @staticmethod
@@ -114,12 +120,12 @@ Outcome = Result | Failure
 
 
 def to_dict(outcome: Outcome) -> dict[str, Any]:
-    """Return the outcome as JSON takes it."""
+    """Return the outcome as a dictionary that can be written as JSON."""
     return {"kind": type(outcome).__name__, **asdict(outcome)}
 
 
 def from_dict(fields: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that `to_dict` wrote."""
+    """Return the outcome from a dictionary that `to_dict` made."""
     kinds = {"Result": Result, "Failure": Failure}
     rest = {name: value for name, value in fields.items() if name != "kind"}
     outcome: Outcome = kinds[fields["kind"]](**rest)

@@ -1,4 +1,4 @@
-"""A process that runs configs one after another: what it keeps, and the record of each run."""
+"""The session of a process, which trains configs one after another and records each run."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from auxgrad.execution.trainer import Trainer
 
 LOG = logging.getLogger(__name__)
-DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # Ten times as fast, where it was built.
-DIVERGED = "auxgrad.diverged"  # The tag with the first step whose loss was NaN or infinite.
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # The C version is ten times as fast.
+DIVERGED = "auxgrad.diverged"  # The tag that holds the first step with a NaN or infinite loss.
 RESULT_FILE, CONFIG_FILE, TRACEBACK_FILE = "result.json", "config.yaml", "traceback.txt"
 MODEL_FILE = "model.keras"
 
 
 class Session:
-    """Runs configs in this process. Nothing that one run leaves behind changes the numbers of the next.
+    """Trains configs in this process; a run has no influence on the results of the next.
 
-    A session keeps the tracking store, the data and the compiled model of the last run, and uses them
-    again where that makes no difference. All that is kept goes with the session.
+    A session keeps the tracking store, the data and the compiled model of the last run. It reuses
+    them if that does not change the result. They are released with the session.
     """
 
     def __init__(self) -> None:
@@ -58,20 +58,27 @@ class Session:
         self._trainer: Trainer | None = None
 
     def run(self, config: Config, folder: Path, log_model: bool = True, once: bool = False) -> Result:
-        """Train one network, evaluate it once on the test set, record all of it and return the result.
+        """Train one network, evaluate it once on the test set, and record the run.
 
-        Early stopping restores the weights of the epoch with the lowest validation loss before the test.
-        The run ends FINISHED, FAILED (with its traceback as an artifact) or KILLED (on Ctrl-C).
+        Early stopping restores the weights of the epoch with the lowest validation loss before the
+        test. The run ends FINISHED, FAILED (with its traceback as an artifact) or KILLED (on
+        Ctrl-C).
 
         Args:
-            config: from `auxgrad.config.compose`.
-            folder: for result.json, config.yaml, traceback.txt and TensorBoard summaries.
-            log_model: whether the best network is stored, where `tracking.log_model` leaves it open.
-            once: if a run of the same identity is finished in the store, return its result.
+            config: The config of the run, from `auxgrad.config.compose`.
+            folder: The output folder, for result.json, config.yaml, traceback.txt and TensorBoard
+                summaries.
+            log_model: Whether to store the best network if `tracking.log_model` is not set.
+            once: Whether to return the stored result, without training, if a run with the same
+                identity is already finished.
+
+        Returns:
+            The result of the run.
 
         Raises:
-            AuxgradError: before any training, if the data or the tracking store cannot be used.
-            RunsElsewhere: before any training, with `once`, if another process is at work on the run.
+            AuxgradError: The data or the tracking store cannot be used. Raised before any training.
+            RunsElsewhere: Another process is training the run. Raised before any training, and only
+                with `once`.
         """
         try:
             return self._run(config, folder, log_model, once)
@@ -98,18 +105,18 @@ class Session:
         print(f"network   {self._trainer.description}; {devices.describe()}")
         print(links.description(store), flush=True)
         tags = {**versions.tags(), "data_fingerprint": data.fingerprint, FOLDER: str(folder.absolute())}
-        if (about := self._trainer.about_metrics) is not None:
-            tags[METRICS] = json.dumps(about)
+        if (properties := self._trainer.metric_properties) is not None:
+            tags[METRICS] = json.dumps(properties)
         identity, resumption = config.identity(data.fingerprint), Resumption(tags, folder)
-        resumes = (lambda run: False) if config.force else resumption.takes
+        resumes = (lambda run: False) if config.force else resumption.fetch
         with interruption.as_exceptions():
             try:
                 writer = store.start_run(identity, tags, _dataset(config, data), once, resumes)
             except (AlreadyFinished, RunsElsewhere) as ended:
-                resumption.give_up()
+                resumption.discard()
                 if isinstance(ended, RunsElsewhere):
                     raise
-                return Result.of_metrics(ended.run.run_id, ended.run.metrics)
+                return Result.from_metrics(ended.run.run_id, ended.run.metrics)
             try:
                 result = self._train(config, writer, folder, resumption)
                 is_recorded = self._record(config, writer, folder, log_model, result, store)
@@ -123,7 +130,7 @@ class Session:
                 raise cause from error
         if is_recorded:
             store.add_charts(result.test_metrics)
-        _report(result, store)
+        _print_result(result, store)
         return result
 
     def _open(self, tracking: TrackingConfig) -> Store:
@@ -138,19 +145,19 @@ class Session:
 
     def _train(self, config: Config, writer: RunWriter, folder: Path, resumption: Resumption) -> Result:
         assert self._trainer is not None
-        file, resumed = folder / FILE, resumption.checkpoint(writer.run_id)
+        file, resumed = folder / FILE, resumption.take_checkpoint(writer.run_id)
         described = yaml.dump(config.to_dict(), Dumper=DUMPER, sort_keys=False)
         writer.text(described, CONFIG_FILE)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG_FILE).write_text(described, encoding="utf-8")
-        has_tag = self._trainer.about_metrics is not None
+        has_tag = self._trainer.metric_properties is not None
         tensorboard = folder / "tensorboard" if config.tracking.tensorboard else None
         if resumed is not None:
             print(f"resuming  run {writer.run_id} after epoch {resumed.epoch}", flush=True)
         trained = self._trainer.train(writer, file, resumed, tensorboard)
         result = replace(trained, folder=str(folder))
         if not has_tag:
-            writer.tag(METRICS, json.dumps(self._trainer.about_metrics))
+            writer.tag(METRICS, json.dumps(self._trainer.metric_properties))
         return result
 
     def _record(
@@ -162,7 +169,7 @@ class Session:
         result: Result,
         store: Store,
     ) -> bool:
-        """Send the result to the store; return whether it got there. Else it is kept in the folder."""
+        """Send the result to the store, or keep it in the folder; return whether it was sent."""
         assert self._trainer is not None
         keeps_model = log_model if config.tracking.log_model is None else config.tracking.log_model
         network = self._trainer.network
@@ -170,7 +177,7 @@ class Session:
             writer.metric(name, value, result.steps)
         if result.diverged:
             writer.tag(DIVERGED, str(result.diverged))
-        # Before the run counts as finished, so that a finished run has all its files.
+        # Written before the run is marked FINISHED, so that a finished run has all its files.
         (folder / RESULT_FILE).write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
         try:
             writer.flush()
@@ -189,14 +196,14 @@ class Session:
 
 
 def _interruption(error: BaseException) -> BaseException | None:
-    """Return what has interrupted the run; None if it failed by itself.
+    """Return the interruption that ended the run, or None if the run failed.
 
-    TensorFlow makes an error of its own of an interruption that comes while it calls Python for a batch.
+    TensorFlow converts an interruption into its own error if it occurs while Python makes a batch.
     """
     if not isinstance(error, Exception):
         return error
     if (asked := interruption.pending_exception()) is not None:
-        return asked  # Whatever a library has made of it.
+        return asked  # A library may have converted the interruption into another error.
     if type(error).__module__.startswith("tensorflow."):
         if "KeyboardInterrupt" in str(error):
             return KeyboardInterrupt()
@@ -205,10 +212,10 @@ def _interruption(error: BaseException) -> BaseException | None:
     return None
 
 
-def _end_unfinished(writer: RunWriter, status: str, folder: Path, resumable: bool) -> None:
-    """Save what can be saved; whatever fails here, perhaps the store, must not hide the first error."""
+def _end_unfinished(writer: RunWriter, status: str, folder: Path, can_resume: bool) -> None:
+    """Record the end of a run that did not finish; errors here must not hide the original error."""
     with contextlib.suppress(Exception):
-        if writer.is_finished():  # A signal came after the store had been told, before it answered.
+        if writer.is_finished():  # The signal arrived after the store had marked the run FINISHED.
             Checkpoint.remove(folder / FILE)
             return
     if status == "FAILED":
@@ -226,11 +233,11 @@ def _end_unfinished(writer: RunWriter, status: str, folder: Path, resumable: boo
     with contextlib.suppress(Exception):
         writer.end(status, patience)
         print(f"\nthe run is marked {status} in MLflow: run {writer.run_id}", file=sys.stderr)
-    if resumable and (folder / FILE).exists():
-        print("the same command goes on with it, from its checkpoint", file=sys.stderr)
+    if can_resume and (folder / FILE).exists():
+        print("the same command resumes it from its checkpoint", file=sys.stderr)
 
 
-def _report(result: Result, store: Store) -> None:
+def _print_result(result: Result, store: Store) -> None:
     print(
         f"best      validation loss {result.best_val_loss:.4f} after epoch {result.best_epoch} "
         f"of {result.epochs} ({result.steps} steps, {result.seconds:.1f} s, "

@@ -1,4 +1,4 @@
-"""The training of a run: a network of its seed, in a compiled model that the next run may use again."""
+"""Train a run: build the network and the batches of its seed, and reuse compiled models."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from auxgrad.training.reuse import Compiled, signature
 
 MOST_STEPS_AT_ONCE = 10
 EVALUATION_BATCH = 4096
-STREAMED_BATCH = 256  # Of examples that may be large.
+STREAMED_BATCH = 256  # Smaller, because the examples of a stream may be large.
 
 
 class Trainer:
-    """Trains one config after another; equal configs give equal numbers, whatever came between."""
+    """Trains one config after another; equal configs give equal results in any order."""
 
     model: AuxiliaryModel
     training: Training
@@ -51,12 +51,12 @@ class Trainer:
 
     @property
     def network(self) -> keras.Model:
-        """The network that is trained."""
+        """The network of the current run."""
         return self.model.network
 
     @property
     def description(self) -> str:
-        """The network and its training in a few words."""
+        """A short description of the network and its training."""
         training = self.training
         if training.description:
             return training.description
@@ -66,19 +66,28 @@ class Trainer:
         )
 
     @property
-    def about_metrics(self) -> dict[str, dict[str, Any]] | None:
-        """What is known of the loss and the metrics; None before the model has been trained once."""
+    def metric_properties(self) -> dict[str, dict[str, Any]] | None:
+        """The label of the loss and the direction of each metric; None before training."""
         if self._directions is None or self._directions[0] is not self.model:
             return None
-        about: dict[str, dict[str, Any]] = {}
+        properties: dict[str, dict[str, Any]] = {}
         if self.training.loss_label:
-            about["loss"] = {"label": self.training.loss_label}
+            properties["loss"] = {"label": self.training.loss_label}
         for name, better in self._directions[1].items():
-            about.setdefault(name, {})["maximize"] = better
-        return about
+            properties.setdefault(name, {})["maximize"] = better
+        return properties
 
     def prepare(self, config: Config, data: Data) -> None:
-        """Make the network, the batches and the compiled model of a run."""
+        """Make the network, the batches and the compiled model of a run.
+
+        Args:
+            config: The config of the run.
+            data: The data of its problem.
+
+        Raises:
+            ConfigError: `Problem.build` returned something other than `Training`, or the rule of
+                the mode cannot be used.
+        """
         devices.configure(config.problem.tf32)
         problem = config.problem
         if problem.uses_global_state:
@@ -90,18 +99,18 @@ class Trainer:
                 f"{kind}: returned {type(training).__name__}; must return auxgrad.Training"
             )
         self.training = training
-        self._take(data)
+        self._set_data(data)
         self.steps_per_epoch = math.ceil(self.train_size / training.batch_size)
-        # The first number that a seed gives: a problem that needs more takes those that follow.
-        self._order = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
+        # The first number generated from the seed. Problems may use the following ones.
+        self._derived_seed = int(np.random.SeedSequence(config.seed).generate_state(1)[0])
         wanted = training.batch_size, training.reshuffle
         if self._batches is None or not self._batches.fits(*wanted):
             self._batches = TrainingBatches(data, *wanted)
-        self.model = self._model(config, self._order)
+        self.model = self._model(config, self._derived_seed)
         self._stops = config.on_nan == "stop"
 
-    def _take(self, data: Data) -> None:
-        """Keep the batches for evaluation as long as the data is the same."""
+    def _set_data(self, data: Data) -> None:
+        """Set the data, and make new batches for evaluation if the data has changed."""
         if self._data is not data:
             self._data = self._batches = None
             self.train_size = data.sizes["train"]
@@ -116,12 +125,12 @@ class Trainer:
         return in_order(x, y, EVALUATION_BATCH)
 
     def _model(self, config: Config, seed: int) -> AuxiliaryModel:
-        """Return a model that was compiled for an earlier run, started again, or else a new one."""
+        """Return the compiled model of an earlier run, reset, or else a new one."""
         new = self.training
-        # Several steps in one call of TensorFlow: without the way back to Python in between.
+        # Several steps in one TensorFlow call avoid the return to Python after each step.
         at_once = max(n for n in range(1, MOST_STEPS_AT_ONCE + 1) if self.steps_per_epoch % n == 0)
         parts = new.network, new.auxiliary, new.optimizer, new.loss, new.metrics
-        # A network may depend on what its config does not tell, such as a data set that it has seen.
+        # A network may depend on more than its config, such as the data that `build` has seen.
         source = (
             target_of(config.problem),
             options_of(config.problem),
@@ -129,19 +138,19 @@ class Trainer:
         )
         structure = signature(*parts, new.start, at_once, *source)
         if self._compiled is None or not self._compiled.fits(structure):
-            self._forget()
+            self._release_model()
             self._compiled = Compiled(*parts, new.start, structure, at_once)
         mode = _mode(config)
         knobs = config.lam, config.alpha, config.overall, seed
         return self._compiled.model(new.network, mode, *knobs)
 
-    def _forget(self) -> None:
-        """Free the old network, which is in reference cycles: two may be too much for the memory."""
+    def _release_model(self) -> None:
+        """Free the old network and its reference cycles, since memory may not hold two."""
         if self._compiled is None:
             return
         self._compiled = self._directions = None
         is_frozen = gc.get_freeze_count() > 0 and not self._has_unfrozen
-        if is_frozen:  # The first network was frozen with all else, see `auxgrad.sweeps.worker`.
+        if is_frozen:  # `Worker.collect_garbage` has frozen the first network with everything else.
             gc.unfreeze()
         gc.collect()
         if is_frozen:
@@ -155,13 +164,16 @@ class Trainer:
         resumed: Checkpoint | None = None,
         tensorboard: Path | None = None,
     ) -> Result:
-        """Train with early stopping, test the best epoch once and return the result.
+        """Train the prepared model with early stopping, and test the best epoch once.
 
         Args:
-            writer: of the run.
-            checkpoint: where the state goes, between epochs.
-            resumed: the state to go on from.
-            tensorboard: a folder for summaries.
+            writer: The writer of the run.
+            checkpoint: The path of the checkpoint that is written between epochs.
+            resumed: The checkpoint to resume from, or None to start from the beginning.
+            tensorboard: A folder for TensorBoard summaries, or None for no summaries.
+
+        Returns:
+            The result of the run, without its output folder.
         """
         assert self._batches is not None
         first, steps = (resumed.epoch, resumed.steps) if resumed else (0, 0)
@@ -172,10 +184,12 @@ class Trainer:
         callbacks = [curves, stopping]
         if tensorboard:
             callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
-        with contextlib.ExitStack() as order:
-            checkpoints = Checkpoints(checkpoint, stopping, curves, self.steps_per_epoch, order, resumed)
+        with contextlib.ExitStack() as exit_stack:
+            checkpoints = Checkpoints(
+                checkpoint, stopping, curves, self.steps_per_epoch, exit_stack, resumed
+            )
             self.model.fit(
-                self._batches.restart(self._order, steps),
+                self._batches.restart(self._derived_seed, steps),
                 steps_per_epoch=self.steps_per_epoch,
                 validation_data=self.validation,
                 initial_epoch=first,
@@ -188,7 +202,7 @@ class Trainer:
         val_losses = history["val_loss"]
         best = min(range(len(val_losses)), key=lambda i: (math.isnan(val_losses[i]), val_losses[i]))
         tested = self.model.evaluate(self.test, verbose=0, return_dict=True)
-        if self.about_metrics is None:
+        if self.metric_properties is None:
             self._directions = self.model, maximized(self.model)
         return Result(
             run_id=writer.run_id,
@@ -215,10 +229,10 @@ def _mode(config: Config) -> Mode:
 
 
 def _restart_keras(seed: int) -> None:
-    """Bring the global state of Keras and TensorFlow to what a new process has after seeding.
+    """Reset the global state of Keras and TensorFlow to that of a new process, and seed it.
 
-    Layers then get the same names, and those without a seed of their own the same seeds. What TensorFlow
-    has compiled must be set up again, which takes longer than a short run.
+    Layers then get the same names in every run, and layers without a seed get the same seeds.
+    TensorFlow has to compile everything again, which takes longer than a short run.
     """
     policy = keras.config.dtype_policy()
     keras.utils.clear_session(free_memory=False)

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, device, state of the checkout."""
+"""Tags that describe the environment of a run: package versions, device, state of the checkout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from auxgrad.training import devices
 
 @functools.cache
 def tags() -> dict[str, str]:
-    """Return the tags of every run of this process."""
+    """Return the tags that all runs of this process share."""
     packages = ("tensorflow", "keras", "numpy", "mlflow")
     return {
         "version.auxgrad": auxgrad.__version__,
@@ -26,7 +26,7 @@ def tags() -> dict[str, str]:
 
 
 def _git_state() -> dict[str, str]:
-    """Whether the checkout that runs differs from its commit, which MLflow records itself."""
+    """Return a tag that says whether the checkout differs from its commit, which MLflow records."""
     command = ["git", "status", "--porcelain", "--untracked-files=no"]
     try:
         status = subprocess.run(

@@ -1,1 +1,1 @@
-"""Finished runs in; tables, tests and figures out."""
+"""Make reports of finished runs: tables, statistical tests, figures and summaries."""

@@ -1,4 +1,4 @@
-"""What finished runs say: a table, the best setting of each mode, comparisons, tests, gaps."""
+"""Analyse finished runs: table, best setting of each mode, comparisons, tests, missing runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from auxgrad.reports.statistics import Difference, Estimate, holm, p_value
 
 @dataclass(frozen=True)
 class Row:
-    """A setting with all that its runs say.
+    """A row of the table: a setting with its runs.
 
     Attributes:
-        runs: the finished ones, by seed.
-        missing_seeds: seeds that other settings have.
-        best: whether it is the best setting of its mode.
+        setting: The setting.
+        runs: The finished runs, in the order of their seeds.
+        unfinished: The runs that have no finished attempt.
+        missing_seeds: The seeds that other settings have but this one has not.
+        best: Whether the setting is the best of its mode.
     """
 
     setting: Setting
@@ -34,35 +36,40 @@ class Row:
 
     @cached_property
     def converged(self) -> list[ReportedRun]:
-        """Runs with a finite value and test loss."""
-        return [run for run in self.runs if not run.diverged]
+        """The finished runs with a finite value and test loss."""
+        return [run for run in self.runs if not run.has_diverged]
 
     @property
     def values(self) -> list[float]:
-        """The metric of the runs that converged, by seed."""
+        """The metric of the runs that converged, in the order of their seeds."""
         return [run.value for run in self.converged if run.value is not None]
 
     @property
-    def diverged(self) -> int:
-        """How many runs ended with a value or a test loss that is not a finite number."""
+    def n_diverged(self) -> int:
+        """The number of finished runs with a value or a test loss that is not finite."""
         return len(self.runs) - len(self.converged)
 
     @cached_property
     def estimate(self) -> Estimate | None:
-        """The estimate of the mean value, None without any finite one."""
+        """The estimate of the mean metric; None if no run converged."""
         return Estimate.of(self.values) if self.converged else None
 
     @cached_property
     def best_val(self) -> float:
-        """The mean of the metric on the validation set, at the best epochs; NaN unless all have it."""
+        """The mean validation metric at the best epochs; NaN unless all converged runs have it."""
         values = [run.best_val for run in self.converged]
         return float(np.mean(np.array(values, np.float64))) if values else math.nan
 
 
 def table(found: RunSet, metric: Metric = LOSS) -> list[Row]:
-    """Return one row for each setting; the best of each mode is marked, see `by_validation`.
+    """Return the table: one row for each setting, with the best setting of each mode marked.
 
-    A seed is missing from a setting if any other has it; SingleTask counts like the rest.
+    The best setting is chosen as `by_validation` says. A seed is missing from a setting if any
+    other setting has it. SingleTask counts like the other modes.
+
+    Args:
+        found: The runs of one study.
+        metric: The metric of the report.
     """
     finished: dict[Setting, list[ReportedRun]] = {}
     unfinished: dict[Setting, list[ReportedRun]] = {}
@@ -85,15 +92,16 @@ def table(found: RunSet, metric: Metric = LOSS) -> list[Row]:
 
 
 def by_validation(rows: Sequence[Row]) -> bool:
-    """Return whether the best setting of a mode is chosen on the validation set: if all runs allow it.
+    """Return whether the best setting of a mode is chosen by its validation metric.
 
-    Chosen on the test set the best one would look better than it is.
+    This needs a validation metric in all converged runs; otherwise the test metric decides. A
+    setting that is chosen by its test metric looks better than it is.
     """
     return all(run.best_val is not None for row in rows for run in row.converged)
 
 
 def best_of_families(rows: Sequence[Row], metric: Metric = LOSS) -> list[Setting]:
-    """Return the best lam of each mode, alpha and overall."""
+    """Return the setting with the best lam for each combination of mode, alpha and overall."""
     validated = by_validation(rows)
     families: dict[tuple[str, bool, float], list[Row]] = {}
     for row in rows:
@@ -103,7 +111,7 @@ def best_of_families(rows: Sequence[Row], metric: Metric = LOSS) -> list[Setting
 
 
 def _best(rows: Iterable[Row], metric: Metric, validated: bool) -> Setting | None:
-    candidates = [row for row in rows if row.converged and not row.diverged]
+    candidates = [row for row in rows if row.converged and not row.n_diverged]
 
     def score(row: Row) -> float:
         assert row.estimate is not None
@@ -114,7 +122,14 @@ def _best(rows: Iterable[Row], metric: Metric, validated: bool) -> Setting | Non
 
 @dataclass(frozen=True)
 class Comparison:
-    """A setting here and in published results."""
+    """The results of a setting in this study and in published results.
+
+    Attributes:
+        setting: The setting.
+        here: The estimate of the mean in this study.
+        published: The published estimate.
+        difference: The difference of the two means.
+    """
 
     setting: Setting
     here: Estimate
@@ -123,7 +138,7 @@ class Comparison:
 
 
 def compare(rows: Sequence[Row], published: Mapping[Setting, Estimate]) -> list[Comparison]:
-    """Return a comparison for every setting that is in both."""
+    """Return a comparison for each setting that has results in this study and published ones."""
     return [
         Comparison(
             row.setting,
@@ -138,7 +153,17 @@ def compare(rows: Sequence[Row], published: Mapping[Setting, Estimate]) -> list[
 
 @dataclass(frozen=True)
 class Test:
-    """A permutation test of two settings' means; `p_holm` is corrected for all tests."""
+    """A permutation test of the difference of two settings' means.
+
+    Attributes:
+        a: The first setting.
+        b: The second setting.
+        paired: Whether runs are paired by their seeds.
+        sizes: The numbers of runs of the two settings in the test.
+        difference: The difference of the means, a − b.
+        p: The p-value.
+        p_holm: The p-value, corrected for the number of tests by Holm's method.
+    """
 
     a: Setting
     b: Setting
@@ -147,14 +172,21 @@ class Test:
     difference: Difference
     p: float
     p_holm: float
-    __test__ = False  # Not one of pytest's.
+    __test__ = False  # Keeps pytest from collecting the class.
 
 
 def significance(rows: Sequence[Row]) -> list[Test]:
-    """Test the best settings of all modes against one another.
+    """Test the differences between the best settings of all modes.
 
-    Two settings are paired over their common seeds if these are at least half of the seeds of both, and
-    two or more; else all their runs are taken as independent. Settings with one run are left out.
+    Two settings are paired over their common seeds if these are two or more, and at least half of
+    the seeds of each setting. Otherwise all their runs are treated as independent. Settings with
+    only one run are left out.
+
+    Args:
+        rows: The rows of the table.
+
+    Returns:
+        A test for each pair of settings.
     """
     best = [row for row in rows if row.best and len(row.converged) > 1]
     tests = []
@@ -175,13 +207,17 @@ def significance(rows: Sequence[Row]) -> list[Test]:
 
 
 def by_seed(row: Row) -> dict[int, float]:
-    """Return the metric of the runs that converged and whose seed is known."""
+    """Return the metric by seed, for the runs that converged and have a known seed."""
     pairs = ((run.seed, run.value) for run in row.converged)
     return {seed: value for seed, value in pairs if seed is not None and value is not None}
 
 
-def holes(rows: Sequence[Row]) -> list[Setting]:
-    """Return settings without any run: of each mode all its lam with all its alpha and overall."""
+def missing_settings(rows: Sequence[Row]) -> list[Setting]:
+    """Return the settings without any run.
+
+    For each mode, these are the missing combinations of its lams with its pairs of alpha and
+    overall.
+    """
     there = {row.setting for row in rows}
     found = []
     for mode in dict.fromkeys(row.setting.mode for row in rows):

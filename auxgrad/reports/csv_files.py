@@ -1,11 +1,11 @@
-"""CSV files of runs, as a report writes them, and of published results."""
+"""Read and write CSV files of runs, and check the cells of CSV files."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -15,35 +15,42 @@ from auxgrad.config.values import format_value, parse_scalar
 from auxgrad.errors import ReportError
 from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.runs import ReportedRun, Study
-from auxgrad.reports.statistics import Estimate
 
 T = TypeVar("T")
 
 KNOBS = ("mode", "overall", "alpha", "lam")
 STUDY = ("changes", "problem")
 FURTHER = ("seed", "data", "epochs", "seconds", "run_id")
-PUBLISHED = Path(__file__).parent / "published"
 
 
 def required(metric: Metric) -> tuple[str, ...]:
-    """Return the columns that a file of runs must have."""
+    """Return the columns that a CSV file of runs must have."""
     others = ("run", *KNOBS, *FURTHER, *STUDY, "loss")
-    return *KNOBS, metric.name if metric.rest in others and not metric.is_loss else metric.rest
+    return (
+        *KNOBS,
+        metric.name if metric.short_name in others and not metric.is_loss else metric.short_name,
+    )
 
 
 def columns(metric: Metric) -> tuple[str, ...]:
-    """Return the columns of runs.csv; the first six are in the order of the published files."""
+    """Return the columns of runs.csv. The first six have the order of the published files."""
     of_loss = () if metric.is_loss else ("loss",)
     return "run", *required(metric), *FURTHER, metric.validation, *STUDY, *of_loss
 
 
 def published_columns(metric: Metric) -> tuple[str, ...]:
-    """Return the columns of published means, in the order of the published files."""
+    """Return the columns that a CSV file of published means must have."""
     return *KNOBS, f"{metric.name}_mean", f"{metric.name}_std", "runs"
 
 
 def write_runs(file: Path, runs: Sequence[ReportedRun], metric: Metric = LOSS) -> None:
-    """Write one row for each finished run, with the `columns`; unknown values are left empty."""
+    """Write a CSV file with one row for each run.
+
+    Args:
+        file: The path of the file.
+        runs: The finished runs.
+        metric: The metric of the report, which decides the columns. Unknown values are left empty.
+    """
     with file.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)
         table.writerow(columns(metric))
@@ -61,9 +68,15 @@ def _text(value: object) -> str:
 
 
 def read_runs(file: Path, metric: Metric = LOSS) -> list[ReportedRun]:
-    """Return what `write_runs` wrote, or a file from elsewhere with at least the `required` columns.
+    """Return the runs in a CSV file, from `write_runs` or from another program.
 
-    Raises ReportError, with the line, for a column or a value that is missing, wrong or there twice.
+    Args:
+        file: The path of the file. It must have at least the columns that `required` returns.
+        metric: The metric of the report.
+
+    Raises:
+        ReportError: A column is missing, a value is wrong, or a run is there twice. The message
+            names the line.
     """
     runs: list[ReportedRun] = []
     lines: dict[tuple[object, ...], int] = {}
@@ -89,106 +102,16 @@ def read_runs(file: Path, metric: Metric = LOSS) -> list[ReportedRun]:
     return runs
 
 
-@dataclass(frozen=True)
-class PublishedMean:
-    """The published result of a setting, in the studies that have the options."""
-
-    setting: Setting
-    estimate: Estimate
-    options: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Published:
-    """Results that a report is compared with, and what they are called; empty for no comparison."""
-
-    name: str = ""
-    means: Sequence[PublishedMean] = ()
-
-    def of(self, study: Study) -> dict[Setting, Estimate]:
-        """Return the results of a study; for a setting the one with the most options counts."""
-        # An option that is not known of a study may have any value: nothing is compared then. Runs of
-        # other programs need not name their problem.
-        known = study.options
-        matching = [
-            mean
-            for mean in self.means
-            if all(
-                known.get(key, value if key == "problem" else None) == value
-                for key, value in mean.options.items()
-            )
-        ]
-        matching.sort(key=lambda mean: len(mean.options))
-        return {mean.setting: mean.estimate for mean in matching}
-
-
-def read_published(name: str, metric: Metric = LOSS) -> Published:
-    """Return means, standard deviations and numbers of runs of settings.
-
-    Columns `problem`, `data` and those of their options, such as `problem.task`, say of which studies a
-    mean is; an empty cell says nothing.
+def rows_of(file: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the line numbers and the rows of a CSV file.
 
     Args:
-        name: one of the files that come with the package (`figure7`), or a path to a CSV file with the
-            columns of `table.csv` or of `runs.csv`, which is averaged.
-        metric: what they are means of.
+        file: The path of the file.
+        required: The columns that the file must have.
 
     Raises:
-        ReportError: there is no such file, or a column or a value is missing or wrong.
+        ReportError: A column is missing, or the file has no rows or cannot be read.
     """
-    file = PUBLISHED / f"{name}.csv"
-    if file.is_file() and not metric.is_loss:
-        raise ReportError(f"--compare={name}: has means of test_loss only, none of {metric.name}")
-    if not file.is_file():
-        file = Path(name).expanduser()
-        if not file.is_file():
-            ours = ", ".join(sorted(each.stem for each in PUBLISHED.glob("*.csv")))
-            raise ReportError(f"--compare={name}: no such file; must be a CSV file, or one of {ours}")
-    is_of_runs = required(metric)[-1] in _header(file)
-    means = _averaged(file, name, metric) if is_of_runs else _published(file, metric)
-    return Published(file.stem, means)
-
-
-def _averaged(file: Path, name: str, metric: Metric) -> list[PublishedMean]:
-    values: dict[Setting, list[float]] = {}
-    runs = read_runs(file, metric)
-    if len(titles := sorted({run.study.title for run in runs})) > 1:
-        raise ReportError(f"--compare={name}: has runs of {', '.join(titles)}; must be of one study")
-    for run in runs:
-        if run.value is not None and not run.diverged:
-            values.setdefault(run.setting, []).append(run.value)
-    return [PublishedMean(setting, Estimate.of(own)) for setting, own in values.items()]
-
-
-def _published(file: Path, metric: Metric) -> list[PublishedMean]:
-    needed = published_columns(metric)
-    mean, deviation = needed[-3:-1]
-    means: list[PublishedMean] = []
-    known: set[tuple[Setting, frozenset[tuple[str, str]]]] = set()
-    for line, row in rows_of(file, needed):
-        cell = Cells(file, line, row)
-        setting, options = cell.setting(), cell.options()
-        key = setting, frozenset(options.items())
-        if key in known:
-            cell.fail("lam", f"of {setting.name} is there twice")
-        if not row[mean]:
-            continue  # A setting without finished runs, in a table of ours.
-        n = cell.optional("runs", int) or 0
-        std = math.nan if n == 1 else cell.number(deviation, least=0)
-        if n < 1:
-            cell.fail("runs", "must be a whole number >= 1")
-        known.add(key)
-        means.append(PublishedMean(setting, Estimate(cell.number(mean), std, n), options))
-    return means
-
-
-def _header(file: Path) -> list[str]:
-    with file.open(encoding="utf-8-sig", errors="replace") as text:
-        return text.readline().strip().split(",")
-
-
-def rows_of(file: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a CSV file with their line numbers. Raises ReportError without a column."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text)
@@ -212,18 +135,32 @@ def rows_of(file: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str
 
 @dataclass(frozen=True)
 class Cells:
-    """The values of one row of a CSV file; raises ReportError with its line and column."""
+    """The cells of one row of a CSV file; errors name the line and the column.
+
+    Attributes:
+        file: The path of the file.
+        line: The number of the line.
+        row: The cells by column.
+    """
 
     file: Path
     line: int
     row: Mapping[str, str]
 
     def fail(self, column: str, what: str) -> NoReturn:
-        """Raise ReportError with the place and the value."""
+        """Raise an error that names the file, the line, the column and the value.
+
+        Raises:
+            ReportError: Always.
+        """
         raise ReportError(f"{self.file}, line {self.line}: {column}={self.row.get(column, '')} {what}")
 
     def number(self, column: str, least: float = -math.inf) -> float:
-        """Return a number; with `least` a finite one that is not smaller."""
+        """Return the number in a column; with `least`, it must be finite and not smaller.
+
+        Raises:
+            ReportError: The cell is not such a number.
+        """
         try:
             value = float(self.row[column])
         except ValueError:
@@ -233,7 +170,11 @@ class Cells:
         return value
 
     def optional(self, column: str, kind: Callable[[str], T]) -> T | None:
-        """Return a value of this kind, None where the cell is empty."""
+        """Return the value in a column, converted by `kind`, or None if the cell is empty.
+
+        Raises:
+            ReportError: The value cannot be converted.
+        """
         text = self.row.get(column, "")
         try:
             return kind(text) if text else None
@@ -241,7 +182,7 @@ class Cells:
             self.fail(column, f"must be empty or {'a whole' if kind is int else 'a'} number")
 
     def options(self) -> dict[str, str]:
-        """Return what the row says of the problem, the data and their options."""
+        """Return the problem, the data and their options, as far as the row has them."""
         return {
             key: format_value(parse_scalar(text))
             for key, text in self.row.items()
@@ -249,7 +190,11 @@ class Cells:
         }
 
     def setting(self) -> Setting:
-        """Return the setting of a row, its unused knobs neutral."""
+        """Return the setting of the row, with neutral values for knobs that the mode does not use.
+
+        Raises:
+            ReportError: A knob is missing or out of range.
+        """
         mode, overall = self.row["mode"], self.row["overall"].lower()
         if not mode:
             self.fail("mode", "must be the name of a mode")

@@ -1,4 +1,4 @@
-"""The tables of a report, as CSV and Markdown."""
+"""Write the tables of a report as CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from auxgrad.config.setting import KNOBS, Setting
 from auxgrad.config.values import format_value
-from auxgrad.reports.analysis import Comparison, Row, Test, by_validation, holes
+from auxgrad.reports.analysis import Comparison, Row, Test, by_validation, missing_settings
 from auxgrad.reports.csv_files import published_columns
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.runs import ReportedRun, RunSet
 from auxgrad.reports.statistics import Estimate
 
-NOTHING = "–"
+DASH = "–"
 
 
 def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file; None and NaN are left empty."""
+    """Write a CSV file, with empty cells for None and NaN."""
     with file.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)
         table.writerow(columns)
@@ -40,19 +40,19 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a number with so many decimals, a dash for NaN."""
-    return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
+    """Return a number with this number of decimals, or a dash for NaN."""
+    return DASH if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def note(row: Row) -> str:
-    """Return what a reader must know of a setting: failures, divergence, missing seeds, one seed."""
+    """Return a note on unfinished, diverged or missing runs of a setting, or an empty text."""
     words = []
     if not row.runs:
         words.append("no finished run")
     statuses = Counter(left.status for left in row.unfinished)
     words += [f"{statuses[status]} {status}" for status in sorted(statuses)]
-    if row.diverged:
-        words.append(f"{row.diverged} diverged, left out")
+    if row.n_diverged:
+        words.append(f"{row.n_diverged} diverged, left out")
     if row.runs and row.missing_seeds:
         words.append(f"{len(row.missing_seeds)} seed{'s' * (len(row.missing_seeds) > 1)} missing")
     if len(row.converged) == 1:
@@ -61,7 +61,7 @@ def note(row: Row) -> str:
 
 
 def table_csv(file: Path, rows: Sequence[Row], metric: Metric) -> None:
-    """Write the table, first the columns of the published files: `--compare` reads a table too."""
+    """Write the table as CSV. The first columns are such that `--compare` can read the file."""
     columns = (*published_columns(metric), "low", "high", f"{metric.validation}_mean")
     columns += ("best", "diverged", "note")
     write_csv(file, columns, ([*_knobs(row.setting), *_numbers(row), note(row)] for row in rows))
@@ -76,11 +76,11 @@ def _numbers(row: Row) -> list[object]:
     means: list[object] = [None, None, 0, None, None]
     if estimate:
         means = [estimate.mean, estimate.std, estimate.n, estimate.low, estimate.high]
-    return [*means, row.best_val, row.best, row.diverged]
+    return [*means, row.best_val, row.best, row.n_diverged]
 
 
 def table_md(rows: Sequence[Row], metric: Metric) -> str:
-    """Return the table for a reader; knobs that a mode does not use are dashes."""
+    """Return the table as Markdown, with dashes for knobs that a mode does not use."""
     lowest: dict[str, float] = {}
     for row in rows:
         if row.estimate:
@@ -89,8 +89,8 @@ def table_md(rows: Sequence[Row], metric: Metric) -> str:
     lines = []
     for row in rows:
         used = row.setting.used
-        knobs = [format_value(used[key]) if key in used else NOTHING for key in reversed(KNOBS)]
-        figures = [NOTHING] * 3
+        knobs = [format_value(used[key]) if key in used else DASH for key in reversed(KNOBS)]
+        figures = [DASH] * 3
         if estimate := row.estimate:
             mean = number(estimate.mean)
             mean = f"**{mean}**" if metric.cost(estimate.mean) == lowest[row.setting.mode] else mean
@@ -98,13 +98,14 @@ def table_md(rows: Sequence[Row], metric: Metric) -> str:
         figures += [str(len(row.converged)), number(row.best_val), "best" if row.best else ""]
         lines.append([row.setting.mode, *knobs, *figures, note(row)])
     columns = ["mode", "overall", "alpha", "lam", metric.title, "std", "95 % interval", "runs"]
-    columns += [f"validation {metric.rest}", "", "note"]
+    columns += [f"validation {metric.short_name}", "", "note"]
     if by_validation(rows):
         by = (
-            f"mean best validation {metric.rest}, so that the choice does not flatter its {metric.title}"
+            f"mean best validation {metric.short_name}, so that the choice does not flatter its "
+            f"{metric.title}"
         )
     else:
-        by = f"mean {metric.title}, since not all runs have a validation {metric.rest}"
+        by = f"mean {metric.title}, since not all runs have a validation {metric.short_name}"
     return (
         markdown(columns, lines)
         + f"\n{metric.heading}: mean over runs with different seeds; std: their standard deviation "
@@ -115,11 +116,11 @@ def table_md(rows: Sequence[Row], metric: Metric) -> str:
 
 def interval(low: float, high: float) -> str:
     """Return [low, high], or a dash for NaN."""
-    return NOTHING if math.isnan(low) else f"[{number(low)}, {number(high)}]"
+    return DASH if math.isnan(low) else f"[{number(low)}, {number(high)}]"
 
 
 def significance_csv(file: Path, tests: Sequence[Test]) -> None:
-    """Write one row for each test."""
+    """Write the tests as CSV, one row for each."""
     columns = ("a", "b", "difference", "low", "high", "paired", "n_a", "n_b", "p", "p_holm")
     write_csv(
         file,
@@ -136,9 +137,9 @@ def _difference(test: Test) -> tuple[float, float, float]:
 
 
 def significance_md(tests: Sequence[Test], metric: Metric) -> str:
-    """Return the tests for a reader; in words if there are none."""
+    """Return the tests as Markdown, or a sentence if there are none."""
     if not tests:
-        return "Nothing to test: it takes two modes with two finished runs each.\n"
+        return "Nothing to test: a test needs two modes with two finished runs each.\n"
     lines = [
         [
             *(test.a.name, test.b.name, number(test.difference.mean)),
@@ -163,7 +164,7 @@ def significance_md(tests: Sequence[Test], metric: Metric) -> str:
 
 
 def comparison_csv(file: Path, comparisons: Sequence[Comparison]) -> None:
-    """Write one row for each setting that is in both."""
+    """Write the comparisons as CSV, one row for each."""
     columns = ["mode", "overall", "alpha", "lam", "here", "here_std", "here_runs"]
     columns += ["published", "published_std", "published_runs"]
     columns += ["difference", "standard_error", "low", "high", "agrees"]
@@ -175,7 +176,7 @@ def comparison_csv(file: Path, comparisons: Sequence[Comparison]) -> None:
                 *_knobs(each.setting),
                 *(each.here.mean, each.here.std, each.here.n),
                 *(each.published.mean, each.published.std, each.published.n),
-                *(each.difference.mean, each.difference.error),
+                *(each.difference.mean, each.difference.standard_error),
                 *(each.difference.low, each.difference.high, each.difference.agrees),
             ]
             for each in comparisons
@@ -186,7 +187,14 @@ def comparison_csv(file: Path, comparisons: Sequence[Comparison]) -> None:
 def comparison_md(
     comparisons: Sequence[Comparison], name: str, only: Sequence[str], metric: Metric
 ) -> str:
-    """Return the comparison for a reader; `only`: sentences on settings that one side lacks."""
+    """Return the comparisons as Markdown.
+
+    Args:
+        comparisons: The comparisons.
+        name: The name of the published results.
+        only: Sentences on settings that only this study or only the published results have.
+        metric: The metric of the report.
+    """
 
     def mean(estimate: Estimate) -> str:
         return f"{number(estimate.mean)} ± {number(estimate.std)} ({estimate.n})"
@@ -194,35 +202,40 @@ def comparison_md(
     lines = [
         [
             *(each.setting.name, mean(each.here), mean(each.published)),
-            *(number(each.difference.mean), number(each.difference.error)),
+            *(number(each.difference.mean), number(each.difference.standard_error)),
             interval(each.difference.low, each.difference.high),
-            {True: "yes", False: "**no**", None: "one run: cannot be told"}[each.difference.agrees],
+            {True: "yes", False: "**no**", None: "unknown: one run"}[each.difference.agrees],
         ]
         for each in comparisons
     ]
     columns = ("setting", "here", name, "difference", "standard error", "95 % interval", "agree")
     words = (
         f"\n{agreement(comparisons)} {metric.heading} as mean ± standard deviation (runs); "
-        "interval of the difference by Welch's t. Of settings that do agree one in twenty is expected "
-        "outside.\n"
+        "interval of the difference by Welch's t. If all settings agree, one in twenty is still "
+        "expected outside its interval.\n"
     )
     return markdown(columns, lines) + words + "".join(f"\n{sentence}\n" for sentence in only)
 
 
 def agreement(comparisons: Sequence[Comparison]) -> str:
-    """Return in a sentence how many settings agree."""
+    """Return a sentence that says how many settings agree."""
     if not comparisons:
-        return "No setting of this study is in it."
-    told = [each for each in comparisons if each.difference.agrees is not None]
-    agree = sum(bool(each.difference.agrees) for each in told)
-    rest = len(comparisons) - len(told)
-    return f"{agree} of {len(told)} settings agree within 95 %." + (
-        f" Of {rest} it cannot be told: one run only." if rest else ""
+        return "It has no setting of this study."
+    known = [each for each in comparisons if each.difference.agrees is not None]
+    agree = sum(bool(each.difference.agrees) for each in known)
+    rest = len(comparisons) - len(known)
+    return f"{agree} of {len(known)} settings agree within 95 %." + (
+        f" {rest} cannot be compared, because there is only one run." if rest else ""
     )
 
 
 def coverage(found: RunSet, rows: Sequence[Row]) -> list[str]:
-    """Return sentences on what is missing or was left out."""
+    """Return sentences on runs that are missing or were left out.
+
+    Args:
+        found: The runs of one study.
+        rows: The rows of its table.
+    """
     sentences = []
     most = max((len(row.runs) for row in rows), default=0)
     for row in rows:
@@ -234,16 +247,16 @@ def coverage(found: RunSet, rows: Sequence[Row]) -> list[str]:
         if never:
             sentences.append(f"{row.setting.name}: no run with seed {_ranges(never)}.")
         elif len(row.runs) < most and not row.missing_seeds:
-            sentences.append(f"{row.setting.name}: {len(row.runs)} runs, where others have {most}.")
-        if row.diverged:
-            seeds = _seeds(run for run in row.runs if run.diverged)
+            sentences.append(f"{row.setting.name}: {len(row.runs)} runs; others have {most}.")
+        if row.n_diverged:
+            seeds = _seeds(run for run in row.runs if run.has_diverged)
             which = f", seed {_ranges(seeds)}" if seeds else ""
             sentences.append(
-                f"{row.setting.name}: {row.diverged} diverged{which}; left out of the mean."
+                f"{row.setting.name}: {row.n_diverged} diverged{which}; left out of the mean."
             )
     if any(run.seed is None for run in found.finished):
-        sentences.append("Some runs have no seed on record: they cannot be paired.")
-    sentences += [f"{setting.name}: no run at all." for setting in holes(rows)]
+        sentences.append("Some runs have no recorded seed and cannot be paired.")
+    sentences += [f"{setting.name}: no run at all." for setting in missing_settings(rows)]
     return sentences + found.notes
 
 
@@ -252,7 +265,7 @@ def _seeds(runs: Iterable[ReportedRun]) -> list[int]:
 
 
 def _ranges(seeds: Sequence[int]) -> str:
-    """Return sorted numbers, those in a row as ranges.
+    """Return sorted numbers as text, with consecutive numbers as ranges.
 
     >>> _ranges([0, 1, 2, 5, 7, 8])
     '0-2, 5, 7-8'

@@ -1,4 +1,4 @@
-"""The figures of a report."""
+"""Draw the figures of a report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from auxgrad.config.values import format_value
 from auxgrad.reports.analysis import Comparison, Row
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.statistics import Estimate, MeanCurve
-from auxgrad.reports.styles import Looks, finish, new_figure, rc
+from auxgrad.reports.styles import Styles, finish, new_figure, rc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 DASHED = (0, (3, 1))
 BAND = 0.18  # Opacity.
-MARGIN = 0.05  # Between data and frame, as a part of the data's range.
-FAR, NEAR = 0.3, 0.1  # Parts of the best mean.
+MARGIN = 0.05  # The margin between data and frame, as a part of the range of the data.
+FAR, NEAR = 0.3, 0.1  # Distances from the best mean, as parts of it.
 BASELINE: dict[str, Any] = {"color": "0.5", "linewidth": 1}
 
 Family = tuple[str, bool, float]
@@ -30,13 +30,24 @@ Curves = Mapping[Setting, Mapping[str, MeanCurve]]
 
 
 def over_lam(
-    rows: Sequence[Row], comparisons: Sequence[Comparison], title: str, metric: Metric, looks: Looks
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    title: str,
+    metric: Metric,
+    mode_styles: Styles,
 ) -> Figure:
     """Draw the mean over lam with 95 % bands: a column for each alpha, a row for each overall.
 
-    Modes that do not use one of the two are in all of its columns or rows; modes without lam are level
-    lines. Published means are hollow, with 95 % bars. Where the means lie far apart, each row is drawn
-    again around the best.
+    Modes that do not use alpha (or overall) are in all columns (or rows). Modes without lam are
+    horizontal lines. Published means are hollow markers with 95 % bars. If the means are far apart,
+    each row is drawn again around the best mean.
+
+    Args:
+        rows: The rows of the table.
+        comparisons: The comparisons with published results.
+        title: The title of the figure.
+        metric: The metric of the report.
+        mode_styles: The style of each mode.
     """
     known = [row for row in rows if row.estimate is not None]
     alphas = sorted({row.setting.alpha for row in known if "alpha" in row.setting.used}, reverse=True)
@@ -52,7 +63,7 @@ def over_lam(
         for line, (overall, zoom) in zip(axes, lines, strict=True):
             for axis, alpha in zip(line, alphas or [1.0], strict=True):
                 shown = [row for row in known if _belongs(row.setting, alpha, overall)]
-                _panel_over_lam(axis, shown, published, looks)
+                _panel_over_lam(axis, shown, published, mode_styles)
                 words = [f"alpha={format_value(alpha)}"] * bool(alphas) + ["overall=true"] * overall
                 parts = [" ".join(words), f"the {metric.best}" * zoom]
                 axis.set_title(", ".join(part for part in parts if part))
@@ -66,21 +77,21 @@ def over_lam(
 
 
 def _belongs(setting: Setting, alpha: float, overall: bool) -> bool:
-    """Whether a setting is in the panel of this alpha and overall."""
+    """Return whether a setting is in the panel of this alpha and overall."""
     return setting.used.get("alpha", alpha) == alpha and setting.used.get("overall", overall) == overall
 
 
 def _around_the_best(
     estimates: Sequence[Estimate], published: Iterable[Estimate], metric: Metric
 ) -> tuple[float, float] | None:
-    """Limits that show the means near the best one; None where all of them are near."""
+    """Return limits that show the means near the best one, or None if all means are near it."""
     best = min(metric.cost(estimate.mean) for estimate in estimates)
 
     def is_within(part: float, estimate: Estimate) -> bool:
         return metric.cost(estimate.mean) - best <= part * abs(best)
 
     if best == 0 or all(is_within(FAR, estimate) for estimate in estimates):
-        return None  # Near zero nothing is near: there is no scale.
+        return None  # A best mean of zero gives no scale.
     near = [estimate for estimate in (*estimates, *published) if is_within(NEAR, estimate)]
     ends = [end for estimate in near for end in (estimate.low, estimate.high, estimate.mean)]
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
@@ -88,7 +99,7 @@ def _around_the_best(
 
 
 def _panel_over_lam(
-    axis: Axes, rows: Sequence[Row], published: Mapping[Setting, Estimate], looks: Looks
+    axis: Axes, rows: Sequence[Row], published: Mapping[Setting, Estimate], mode_styles: Styles
 ) -> None:
     lams = sorted({row.setting.lam for row in rows if "lam" in row.setting.used}) or [1.0]
     by_mode: dict[str, list[Row]] = {}
@@ -96,23 +107,23 @@ def _panel_over_lam(
         if "lam" in row.setting.used:
             by_mode.setdefault(row.setting.mode, []).append(row)
         else:
-            _level(axis, row, published.get(row.setting), looks[row.setting.mode])
+            _level(axis, row, published.get(row.setting), mode_styles[row.setting.mode])
     for mode, own in by_mode.items():
-        _over_lam(axis, mode, own, published, looks[mode])
+        _over_lam(axis, mode, own, published, mode_styles[mode])
     axis.set_xscale("log")
     axis.set_xticks(lams, [format_value(lam) for lam in lams])
     axis.minorticks_off()
 
 
-def _level(axis: Axes, row: Row, published: Estimate | None, look: Mapping[str, Any]) -> None:
+def _level(axis: Axes, row: Row, published: Estimate | None, style: Mapping[str, Any]) -> None:
     estimate, mode = row.estimate, row.setting.mode
     assert estimate is not None
-    axis.axhline(estimate.mean, label=mode, **look)
+    axis.axhline(estimate.mean, label=mode, **style)
     if estimate.n > 1:
-        axis.axhspan(estimate.low, estimate.high, color=look["color"], alpha=BAND / 2, linewidth=0)
+        axis.axhspan(estimate.low, estimate.high, color=style["color"], alpha=BAND / 2, linewidth=0)
     if published:
         axis.axhline(
-            published.mean, color=look["color"], linestyle=(0, (1, 3)), label=f"{mode}, published"
+            published.mean, color=style["color"], linestyle=(0, (1, 3)), label=f"{mode}, published"
         )
 
 
@@ -121,28 +132,29 @@ def _over_lam(
     mode: str,
     rows: list[Row],
     published: Mapping[Setting, Estimate],
-    look: Mapping[str, Any],
+    style: Mapping[str, Any],
 ) -> None:
     rows = sorted(rows, key=lambda row: row.setting.lam)
     estimates = [row.estimate for row in rows if row.estimate is not None]
     lams = [row.setting.lam for row in rows]
-    axis.plot(lams, [estimate.mean for estimate in estimates], label=mode, **look)
+    axis.plot(lams, [estimate.mean for estimate in estimates], label=mode, **style)
     axis.fill_between(
         lams,
         [estimate.low for estimate in estimates],
         [estimate.high for estimate in estimates],
-        color=look["color"],
+        color=style["color"],
         alpha=BAND,
         linewidth=0,
     )
     others = [(row.setting.lam, published[row.setting]) for row in rows if row.setting in published]
     if others:
         axis.errorbar(
-            [lam * 1.06 for lam, _ in others],  # Beside ours, or neither could be seen.
+            # Published means are beside the markers of this study, so that both can be seen.
+            [lam * 1.06 for lam, _ in others],
             [estimate.mean for _, estimate in others],
             [0 if math.isnan(estimate.low) else estimate.mean - estimate.low for _, estimate in others],
-            color=look["color"],
-            marker=look["marker"],
+            color=style["color"],
+            marker=style["marker"],
             markerfacecolor="white",
             linestyle="none",
             capsize=2,
@@ -152,19 +164,20 @@ def _over_lam(
 
 
 def over_training(
-    curves: Curves, title: str, looks: Looks, names: Mapping[str, str], label: str
+    curves: Curves, title: str, mode_styles: Styles, names: Mapping[str, str], label: str
 ) -> Figure:
     """Draw curves of each setting over training: mean and 95 % band over seeds.
 
-    A row for each mode, alpha and overall, a column for each lam. The first curve of the setting that
-    uses no knob, SingleTask, is in all of them.
+    There is a row for each mode, alpha and overall, and a column for each lam. The first curve of
+    SingleTask, which uses no knob, is in all panels.
 
     Args:
-        curves: of each setting, by the name of the metric.
-        title: above all.
-        looks: of each mode.
-        names: the names of the metrics to what they are called; the first one is solid, others dashed.
-        label: of the vertical axes.
+        curves: The curves of each setting, by the name of the metric.
+        title: The title of the figure.
+        mode_styles: The style of each mode.
+        names: The label of each metric in the legend, by its name. The first metric is solid, the
+            others are dashed.
+        label: The label of the vertical axes.
     """
     from matplotlib.lines import Line2D
 
@@ -177,7 +190,7 @@ def over_training(
     behind = curves[baseline].get(first) if baseline else None
     with rc():
         figure = new_figure((2.2 + 1.9 * len(lams), 1.0 + 1.6 * len(families)))
-        # Not shared: Matplotlib would compare each of the axes with all others, again and again.
+        # The axes are not shared, because Matplotlib would compare each of them with all others.
         axes = figure.subplots(len(families), len(lams), squeeze=False)
         for line, own in zip(axes, families.values(), strict=True):
             by_lam = {each.lam if "lam" in each.used else lams[0]: each for each in own}
@@ -186,7 +199,7 @@ def over_training(
                 if shown:
                     if behind and shown != baseline:
                         axis.plot(behind.steps, behind.mean, **BASELINE)
-                    _panel_over_training(axis, shown, curves[shown], names, looks)
+                    _panel_over_training(axis, shown, curves[shown], names, mode_styles)
                 else:
                     axis.set_axis_off()
             line[0].set_ylabel(label)
@@ -209,21 +222,21 @@ def _panel_over_training(
     setting: Setting,
     curves: Mapping[str, MeanCurve],
     names: Iterable[str],
-    looks: Looks,
+    mode_styles: Styles,
 ) -> None:
     for number, name in enumerate(names):
         if name in curves:
-            color = looks[setting.mode]["color"]
+            color = mode_styles[setting.mode]["color"]
             _curve(axis, curves[name], color=color, linestyle=DASHED if number else "-")
     axis.set_title(setting.name.replace(" alpha", "\nalpha"), fontsize=7)
     axis.tick_params(labelsize=7)
 
 
 def _same_limits(axes: Iterable[Axes]) -> None:
-    """Show the same part of the plane, all data and a margin, in all axes."""
+    """Set the same limits, all data and a margin, in all axes."""
     axes = list(axes)
     corners = np.array([axis.dataLim.get_points() for axis in axes])
-    corners[~np.isfinite(corners)] = np.nan  # Nothing is drawn there.
+    corners[~np.isfinite(corners)] = np.nan  # Axes without data.
     if np.isnan(corners).all():
         return
     ranges = []
@@ -239,10 +252,15 @@ def _same_limits(axes: Iterable[Axes]) -> None:
         axis.set(xlim=ranges[0], ylim=ranges[1])
 
 
-def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
+def censoring(curves: Curves, title: str, mode_styles: Styles) -> Figure:
     """Draw the cosine of auxiliary and reference direction, and how often it is negative.
 
-    Over training, at the best lam of each mode, alpha and overall: mean and 95 % band over seeds.
+    Both are drawn over training, as mean and 95 % band over seeds.
+
+    Args:
+        curves: The curves of each setting that is drawn, by the name of the metric.
+        title: The title of the figure.
+        mode_styles: The style of each mode.
     """
     alphas = sorted({setting.alpha for setting in curves}, reverse=True)
     with rc():
@@ -255,11 +273,11 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
                 if setting.alpha == alpha:
                     for axis, name in zip(column, ("cosine/overall", "conflict/overall"), strict=True):
                         if name in curves[setting]:
-                            curve, look = curves[setting][name], looks[setting.mode]
+                            curve, style = curves[setting][name], mode_styles[setting.mode]
                             every = max(1, len(curve.steps) // 8)
-                            _curve(axis, curve, label=setting.name, markevery=every, **look)
+                            _curve(axis, curve, label=setting.name, markevery=every, **style)
             column[1].set_xlabel("optimisation steps")
-        # A band may go beyond what is possible.
+        # A band may extend beyond the possible values.
         for axis, (low, high) in zip(axes[:, 0], ((-1, 1), (0, 1)), strict=True):
             bottom, top = axis.get_ylim()
             axis.set_ylim(max(bottom, low - MARGIN), min(top, high + MARGIN))
@@ -269,6 +287,6 @@ def censoring(curves: Curves, title: str, looks: Looks) -> Figure:
     return figure
 
 
-def _curve(axis: Axes, curve: MeanCurve, **look: Any) -> None:
-    axis.plot(curve.steps, curve.mean, **look)
-    axis.fill_between(curve.steps, curve.low, curve.high, color=look["color"], alpha=BAND, linewidth=0)
+def _curve(axis: Axes, curve: MeanCurve, **style: Any) -> None:
+    axis.plot(curve.steps, curve.mean, **style)
+    axis.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=BAND, linewidth=0)

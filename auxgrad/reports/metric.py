@@ -1,4 +1,4 @@
-"""The metric that a report is about: its names, its words, and whether higher is better."""
+"""The metric of a report: its names, its labels, and whether a higher value is better."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Metric:
     """A metric of the test set.
 
     Attributes:
-        name: as every run records it once, such as test_accuracy.
-        maximize: whether higher is better.
-        loss_label: what the loss is, and its unit, for axis labels; empty if it is not known.
+        name: The name under which each run records it once, such as test_accuracy.
+        maximize: Whether a higher value is better.
+        loss_label: The name of the loss and its unit, for axis labels; empty if not known.
     """
 
     name: str = "test_loss"
@@ -27,75 +27,75 @@ class Metric:
 
     @staticmethod
     def of(name: str, recorded: Collection[bool], asked: bool | None) -> Metric:
-        """Return the metric, with the direction that the runs have on record or that a user asks for.
+        """Return the metric, with the direction that the runs recorded or that the user gave.
 
         Args:
-            name: of the metric.
-            recorded: whether higher is better, as runs say that say so.
-            asked: likewise, as the user says, None if not at all.
+            name: The name of the metric.
+            recorded: The distinct values that runs recorded for `maximize`.
+            asked: The value of `maximize` that the user gave; None if the user gave none.
 
         Raises:
-            ReportError: neither says so, or one contradicts the other.
+            ReportError: The direction is not known, or two sources contradict each other.
         """
         known = {False} if name == LOSS.name else set(recorded)
         if len(known) > 1:
             raise ReportError(
-                f"--metric={name}: some runs say that higher is better, others that lower is; "
-                "report on them apart"
+                f"--metric={name}: some runs recorded that higher is better, others that lower is; "
+                "report on them separately"
             )
         if asked is None and not known:
             raise ReportError(
-                f"--metric={name}: the runs do not say whether higher is better; "
+                f"--metric={name}: the runs did not record whether higher is better; "
                 "add --maximize or --minimize"
             )
         if asked is not None and known and asked not in known:
             flag, better = ("maximize", "lower") if asked else ("minimize", "higher")
-            raise ReportError(f"--{flag}: of {name} {better} is better, by what the runs recorded")
+            raise ReportError(f"--{flag}: the runs recorded that a {better} {name} is better")
         return Metric(name, known.pop() if asked is None else asked)
 
     @property
     def is_loss(self) -> bool:
-        """Whether it is the test loss."""
+        """Whether the metric is the test loss."""
         return self.name == LOSS.name
 
     @property
-    def rest(self) -> str:
-        """The name without its beginning, such as accuracy."""
+    def short_name(self) -> str:
+        """The name without the prefix test_, such as accuracy."""
         return self.name.removeprefix(TEST)
 
     @property
     def validation(self) -> str:
-        """The metric of the validation set, at the best epoch."""
-        return f"best_val_{self.rest}"
+        """The name of the metric on the validation set at the best epoch."""
+        return f"best_val_{self.short_name}"
 
     @property
     def curve(self) -> str:
-        """The metric of the validation set, after every epoch."""
-        return f"val_{self.rest}"
+        """The name of the metric on the validation set after each epoch."""
+        return f"val_{self.short_name}"
 
     @property
     def title(self) -> str:
-        """The name in words, such as test accuracy."""
-        return f"test {self.rest}"
+        """The name for a text, such as test accuracy."""
+        return f"test {self.short_name}"
 
     @property
     def heading(self) -> str:
-        """The name at the beginning of a sentence."""
-        return f"Test {self.rest}"
+        """The name for the beginning of a sentence, such as Test accuracy."""
+        return f"Test {self.short_name}"
 
     @property
     def best(self) -> str:
-        """What the best value is called."""
+        """The word for the best value: highest or lowest."""
         return "highest" if self.maximize else "lowest"
 
     @property
     def axis(self) -> str:
-        """The label of an axis."""
+        """The label of an axis of the metric."""
         return f"{self.title} ({self.loss_label})" if self.is_loss and self.loss_label else self.title
 
     @property
     def loss_axis(self) -> str:
-        """The label of an axis of training and validation losses: of the label its last part, the unit.
+        """The label of an axis of training and validation losses, with the unit of the loss.
 
         >>> Metric(loss_label="cross-entropy, nats").loss_axis
         'loss (nats)'
@@ -104,7 +104,7 @@ class Metric:
         return f"loss ({unit})" if unit else "loss"
 
     def cost(self, value: float) -> float:
-        """Return a number that is lower for a better value, infinity for NaN."""
+        """Return a number that is lower for a better value, and infinity for NaN."""
         if math.isnan(value):
             return math.inf
         return -value if self.maximize else value
@@ -114,14 +114,17 @@ LOSS = Metric()
 
 
 def check_name(name: str, recorded: Collection[str]) -> None:
-    """Raise ReportError for what is no metric of the test set, or is not among those that are recorded.
+    """Check that a name is that of a recorded metric of the test set.
 
     Args:
-        name: of the metric.
-        recorded: all names of metrics in the store; empty if there is no store.
+        name: The name of the metric.
+        recorded: The names of all metrics in the store; empty if there is no store.
+
+    Raises:
+        ReportError: The name does not begin with test_, or is not recorded.
     """
     there = sorted(each for each in recorded if each.startswith(TEST))
-    listed = f"; in the store are: {', '.join(there)}" if there else ""
+    listed = f"; the store has: {', '.join(there)}" if there else ""
     if not name.startswith(TEST):
         raise ReportError(f"--metric={name}: must begin with {TEST}{listed}")
     if there and name not in there:

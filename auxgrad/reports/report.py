@@ -1,4 +1,4 @@
-"""The report on one study: everything that is computed, written to a folder and stored."""
+"""The report on one study: compute it, write it to a folder, store it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from auxgrad.config.setting import Setting
 from auxgrad.record.folders import file_name
 from auxgrad.reports import analysis, documents, styles
 from auxgrad.reports.analysis import Comparison, Row
-from auxgrad.reports.csv_files import Published, write_runs
+from auxgrad.reports.csv_files import write_runs
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.modes.documents import profiles_csv, profiles_md, standings_csv, standings_md
 from auxgrad.reports.modes.profiles import profiles
 from auxgrad.reports.modes.standings import Standings
+from auxgrad.reports.published import Published
 from auxgrad.reports.runs import RunSet, Study
 from auxgrad.reports.statistics import MeanCurve, epoch_means
 
@@ -31,11 +32,23 @@ Curves = Mapping[Setting, Mapping[str, MeanCurve]]
 
 @dataclass(frozen=True)
 class Report:
-    """All that is said of one study, but for its curves."""
+    """The report on one study, without its curves.
+
+    Attributes:
+        metric: The metric of the report.
+        study: The study.
+        run_set: The runs of the study.
+        rows: The rows of the table.
+        tests: The tests between the best settings of the modes.
+        comparisons: The comparisons with published results.
+        published: The published results.
+        coverage: Sentences on missing runs.
+        standings: The modes in the order of their results.
+    """
 
     metric: Metric
     study: Study
-    found: RunSet
+    run_set: RunSet
     rows: Sequence[Row]
     tests: Sequence[analysis.Test]
     comparisons: Sequence[Comparison]
@@ -45,7 +58,14 @@ class Report:
 
     @staticmethod
     def of(found: RunSet, study: Study, published: Published, metric: Metric) -> Report:
-        """Compute the report of one of the studies of the runs."""
+        """Compute the report on one study.
+
+        Args:
+            found: The runs of all studies.
+            study: The study.
+            published: The published results to compare with.
+            metric: The metric of the report.
+        """
         part = found.of_study(study)
         labels = {run.loss_label for run in part.runs if run.loss_label}
         metric = replace(metric, loss_label=labels.pop() if len(labels) == 1 else "")
@@ -57,18 +77,18 @@ class Report:
 
     @property
     def has_values(self) -> bool:
-        """Whether any run ended with a finite value."""
+        """Whether any run has a finite value."""
         return any(row.estimate for row in self.rows)
 
     @property
     def compares_modes(self) -> bool:
-        """Whether there is more than one mode."""
+        """Whether the study has more than one mode with a best setting."""
         return len(self.standings.modes) > 1
 
     @property
-    def size(self) -> str:
-        """How many runs, settings and seeds."""
-        finished = self.found.finished
+    def summary(self) -> str:
+        """A text with the numbers of runs, settings and seeds."""
+        finished = self.run_set.finished
         runs, settings = len(finished), len(self.rows)
         seeds = {run.seed for run in finished if run.seed is not None}
         return (
@@ -77,16 +97,21 @@ class Report:
         )
 
     def write(self, folder: Path, curves: Curves) -> None:
-        """Fill the folder, which exists."""
+        """Write the tables, the figures and report.md to a folder.
+
+        Args:
+            folder: The folder, which must exist.
+            curves: The mean curves of the settings, from `read_curves`.
+        """
         metric = self.metric
-        write_runs(folder / "runs.csv", self.found.finished, metric)
+        write_runs(folder / "runs.csv", self.run_set.finished, metric)
         documents.table_csv(folder / "table.csv", self.rows, metric)
         documents.significance_csv(folder / "significance.csv", self.tests)
         text = documents.table_md(self.rows, metric)
         (folder / "table.md").write_text(text, encoding="utf-8")
         parts = [
             f"# {metric.heading}, {self.study.title}",
-            f"auxgrad {auxgrad.__version__}, {self.size}.",
+            f"auxgrad {auxgrad.__version__}, {self.summary}.",
         ]
         parts += [text, f"![{metric.heading} over lam]({file_name(metric.name)}.png)"]
         if name := self.published.name:
@@ -115,42 +140,46 @@ class Report:
         return sentences
 
     def _draw(self, folder: Path, curves: Curves) -> list[str]:
-        """Write the figures and return the words and pictures of those of curves."""
+        """Write the figures, and return the sections of report.md for the figures of curves."""
         from auxgrad.reports import figures
         from auxgrad.reports.modes.figures import best_of_modes
 
         numbers = {len(row.converged) for row in self.rows if row.converged}
         seeds = " to ".join(str(n) for n in sorted({min(numbers), max(numbers)}))
         title = f"{self.study.title}; mean and 95 % band over {seeds} run{'s' * (max(numbers) > 1)}"
-        metric, looks = self.metric, styles.looks(row.setting.mode for row in self.rows)
-        means = figures.over_lam(self.rows, self.comparisons, title, metric, looks)
+        metric, mode_styles = self.metric, styles.of_modes(row.setting.mode for row in self.rows)
+        means = figures.over_lam(self.rows, self.comparisons, title, metric, mode_styles)
         drawn = {file_name(metric.name): means}
         if self.compares_modes:
-            drawn["modes"] = best_of_modes(self.standings, title, metric, looks)
+            drawn["modes"] = best_of_modes(self.standings, title, metric, mode_styles)
         parts = []
         if any(name in each for each in curves.values() for name in LOSSES):
-            drawn["losses"] = figures.over_training(curves, title, looks, LOSSES, metric.loss_axis)
+            drawn["losses"] = figures.over_training(curves, title, mode_styles, LOSSES, metric.loss_axis)
             parts += [
                 "## Loss curves",
-                "As far as every run of the setting went; training loss: epoch means.",
+                "Each curve ends where the shortest run of its setting ended. "
+                "Training losses are epoch means.",
             ]
             parts += ["![Loss curves of every setting](losses.png)"]
         own = {setting: each for setting, each in curves.items() if metric.curve in each}
         if own and not metric.is_loss:
-            name, words = file_name(metric.curve), f"validation {metric.rest}"
-            drawn[name] = figures.over_training(own, title, looks, {metric.curve: words}, words)
-            parts += [f"## Validation {metric.rest}", "As far as every run of the setting went."]
-            parts += [f"![Validation {metric.rest} of every setting]({name}.png)"]
+            name, words = file_name(metric.curve), f"validation {metric.short_name}"
+            drawn[name] = figures.over_training(own, title, mode_styles, {metric.curve: words}, words)
+            parts += [
+                f"## Validation {metric.short_name}",
+                "Each curve ends where the shortest run of its setting ended.",
+            ]
+            parts += [f"![Validation {metric.short_name} of every setting]({name}.png)"]
         if censoring := self._best_censoring(curves):
-            drawn["censoring"] = figures.censoring(censoring, title, looks)
+            drawn["censoring"] = figures.censoring(censoring, title, mode_styles)
             parts += ["## Cosine and conflict", "At the best lam of each mode, alpha and overall."]
             parts += ["![Cosine and share of steps in conflict](censoring.png)"]
         for name, figure in drawn.items():
             styles.save(figure, folder, name)
-        return parts or ["No curves: they are in the tracking store only."]
+        return parts or ["No curves, because they are only in the tracking store."]
 
     def _best_censoring(self, curves: Curves) -> Curves:
-        """The curves of the best lam of each family."""
+        """Return the censoring curves at the best lam of each family."""
         best = analysis.best_of_families(self.rows, self.metric)
         return {
             setting: curves[setting]
@@ -160,7 +189,15 @@ class Report:
 
 
 def write_overview(folder: Path, reports: Sequence[Report]) -> bool:
-    """Write the profiles of the modes over all studies; return False, and write nothing, without any."""
+    """Write an overview of the modes over several studies.
+
+    Args:
+        folder: The folder to write to.
+        reports: The reports on the studies.
+
+    Returns:
+        Whether an overview was written. Nothing is written if there are no profiles.
+    """
     from auxgrad.reports.modes import figures
 
     metric = replace(reports[0].metric, loss_label="")
@@ -170,14 +207,24 @@ def write_overview(folder: Path, reports: Sequence[Report]) -> bool:
     titles = [report.study.title for report in reports]
     profiles_csv(folder / "overview.csv", found)
     (folder / "overview.md").write_text(profiles_md(found, titles, metric), encoding="utf-8")
-    looks = styles.looks(each.mode for each in found)
-    figure = figures.profiles(found, f"{metric.heading} over {len(titles)} studies", metric, looks)
+    mode_styles = styles.of_modes(each.mode for each in found)
+    figure = figures.profiles(found, f"{metric.heading} over {len(titles)} studies", metric, mode_styles)
     styles.save(figure, folder, "profiles")
     return True
 
 
 def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:
-    """Return the mean curves of all settings, but none that some run of the setting has not recorded."""
+    """Read the curves of the runs and return the mean curves of the settings.
+
+    Args:
+        store: The store of the runs.
+        rows: The rows of the table.
+        metric: The metric of the report.
+
+    Returns:
+        The mean curves of each setting by name. A curve that some run of the setting has not
+        recorded is left out.
+    """
     run_ids = [run.run_id for row in rows for run in row.converged]
     names = dict.fromkeys((*LOSSES, *CENSORING, metric.curve))
     read = {name: store.histories(run_ids, name) for name in names}
@@ -201,9 +248,19 @@ def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:
 def store_report(
     target: Store, reports: Sequence[Report], folder: Path, params: Mapping[str, str]
 ) -> str:
-    """Store the folder of the reports as a run of the experiment `target`; return its run id."""
+    """Store the folder of the reports as a run.
+
+    Args:
+        target: The store of the experiment for reports.
+        reports: The reports.
+        folder: The folder with their files.
+        params: The parameters to record.
+
+    Returns:
+        The id of the run.
+    """
     record = target.start_derived(folder.name, params, {})
-    record.metric("runs", sum(len(report.found.finished) for report in reports), 0)
+    record.metric("runs", sum(len(report.run_set.finished) for report in reports), 0)
     record.metric("settings", sum(len(report.rows) for report in reports), 0)
     record.flush()
     record.folder(folder)

@@ -1,4 +1,4 @@
-"""Estimates, differences, permutation tests and mean curves: numbers in, numbers out."""
+"""Compute estimates, differences, permutation tests and mean curves of numbers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ import numpy as np
 
 CONFIDENCE = 0.95
 RESAMPLES = 99_999
-BATCH = 1_000  # Resamples at once: more of them leave the caches, and take twice the time.
+BATCH = 1_000  # Resamples at once. Larger batches do not fit the caches and take twice the time.
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean, standard deviation (n − 1) and 95 % interval of the mean, by Student's t; n values."""
+    """The estimate of a mean, with a 95 % interval by Student's t.
+
+    Attributes:
+        mean: The mean.
+        std: The standard deviation (n − 1); NaN for one value.
+        n: The number of values.
+    """
 
     mean: float
     std: float
@@ -24,7 +30,10 @@ class Estimate:
 
     @staticmethod
     def of(values: Iterable[float]) -> Estimate:
-        """Return the estimate of values; with one value standard deviation and interval are NaN.
+        """Return the estimate of values; the interval of a single value is NaN.
+
+        Args:
+            values: One value or more.
 
         >>> estimate = Estimate.of([0.30, 0.32, 0.34])
         >>> print(f"{estimate.mean:.3f} {estimate.std:.3f} {estimate.low:.3f} {estimate.high:.3f}")
@@ -51,19 +60,32 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two means with its standard error and 95 % interval."""
+    """A difference of two means.
+
+    Attributes:
+        mean: The difference.
+        standard_error: The standard error of the difference; NaN if it cannot be estimated.
+        low: The lower end of the 95 % interval.
+        high: The upper end of the 95 % interval.
+    """
 
     mean: float
-    error: float
+    standard_error: float
     low: float
     high: float
 
     @staticmethod
     def unpaired(a: Estimate, b: Estimate) -> Difference:
-        """Return a − b for independent samples of unequal variance (Welch), NaN if one has one value.
+        """Return a − b for independent samples of unequal variance, with Welch's interval.
+
+        The interval is NaN if one of the samples has a single value.
+
+        Args:
+            a: The estimate of the first mean.
+            b: The estimate of the second mean.
 
         >>> of = Difference.unpaired(Estimate(0.31, 0.02, 10), Estimate(0.30, 0.01, 50))
-        >>> print(f"{of.mean:.3f} {of.error:.4f} {of.low:.4f} {of.high:.4f}")
+        >>> print(f"{of.mean:.3f} {of.standard_error:.4f} {of.low:.4f} {of.high:.4f}")
         0.010 0.0065 -0.0045 0.0245
         """
         mean = a.mean - b.mean
@@ -79,15 +101,20 @@ class Difference:
 
     @staticmethod
     def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
-        """Return the mean of a − b, value by value; the interval is Student's."""
+        """Return the mean of a − b for paired samples, with Student's interval.
+
+        Args:
+            a: The values of the first sample.
+            b: The values of the second sample, in the same order.
+        """
         estimate = Estimate.of(x - y for x, y in zip(a, b, strict=True))
         error = estimate.std / math.sqrt(estimate.n)
         return Difference(estimate.mean, error, estimate.low, estimate.high)
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the interval holds zero; None if there is no interval."""
-        return None if math.isnan(self.error) else self.low <= 0 <= self.high
+        """Whether the interval contains zero; None if there is no interval."""
+        return None if math.isnan(self.standard_error) else self.low <= 0 <= self.high
 
 
 def _t_quantile(freedom: float) -> float:
@@ -99,8 +126,13 @@ def _t_quantile(freedom: float) -> float:
 def p_value(x: Sequence[float], y: Sequence[float], paired: bool) -> float:
     """Return the two-sided p-value of a permutation test of the difference of two means.
 
-    It is exact with no more than `RESAMPLES` permutations, else made of random ones, which are the same
-    each time.
+    The test is exact if there are at most `RESAMPLES` permutations. Otherwise it uses random ones,
+    which are the same in each call.
+
+    Args:
+        x: The values of the first sample.
+        y: The values of the second sample.
+        paired: Whether the samples are paired; they then have the same length and order.
     """
     from scipy.stats import permutation_test
 
@@ -120,7 +152,12 @@ def p_value(x: Sequence[float], y: Sequence[float], paired: bool) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number: Holm (1979), step-down Bonferroni.
+    """Return the p-values, corrected for their number by Holm's method.
+
+    This is the step-down Bonferroni method of Holm (1979).
+
+    Args:
+        p_values: The p-values, in any order.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -135,9 +172,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class MeanCurve:
-    """Mean of several curves and its 95 % interval at each step.
+    """The mean of several curves and its 95 % interval at each step.
 
-    It goes as far as all curves went: a mean over fewer and fewer curves would bend.
+    The mean curve has only the steps that all curves have, because a mean over a changing set of
+    curves would bend.
+
+    Attributes:
+        steps: The steps.
+        mean: The means.
+        low: The lower ends of the intervals.
+        high: The upper ends of the intervals.
     """
 
     steps: np.ndarray
@@ -147,7 +191,11 @@ class MeanCurve:
 
     @staticmethod
     def of(curves: Sequence[Mapping[int, float]]) -> MeanCurve:
-        """Return the mean of curves; the interval of one curve is NaN."""
+        """Return the mean of curves; the interval of a single curve is NaN.
+
+        Args:
+            curves: The values of each curve by step.
+        """
         steps = sorted(set.intersection(*(set(curve) for curve in curves)))
         values = np.array([[curve[step] for step in steps] for curve in curves])
         n, mean = len(curves), values.mean(axis=0)
@@ -158,7 +206,11 @@ class MeanCurve:
 
 
 def epoch_means(curve: Mapping[int, float], ends: Iterable[int]) -> dict[int, float]:
-    """Return the means of a curve over epochs that end at these steps, at their ends.
+    """Return the means of a curve over epochs, by the last step of each epoch.
+
+    Args:
+        curve: The values by step.
+        ends: The last step of each epoch.
 
     >>> epoch_means({1: 0.5, 2: 0.25, 3: 0.125, 4: 0.375}, [2, 4])
     {2: 0.375, 4: 0.25}

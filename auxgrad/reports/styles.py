@@ -1,4 +1,4 @@
-"""How figures look, and how they are written: a mode has the same colour, marker and dashes in all."""
+"""The style of figures: each mode has the same colour, marker and dashes in all of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, and Tol's, which colour-blind readers can tell apart. Each mode has a marker
-# of its own, for print without colours.
+# Colours of Okabe and Ito, and of Tol, which colour-blind readers can distinguish. Each mode has
+# its own marker, for print without colours.
 STYLES: dict[str, dict[str, Any]] = {
     "SingleTask": {"color": "#000000", "marker": "", "linestyle": "-"},
     "Multitask": {"color": "#D55E00", "marker": "s", "linestyle": (0, (5, 2))},
@@ -35,12 +35,12 @@ STYLES: dict[str, dict[str, Any]] = {
     "Aligned-MTL": {"color": "#44AA99", "marker": "8", "linestyle": (0, (8, 2, 1, 2))},
     "Nash-MTL": {"color": "#661100", "marker": "1", "linestyle": (0, (1, 1.5))},
 }
-# For modes of other origin. No two of these numbers have a divisor in common: the first 60 modes differ.
+# For other modes. The numbers of styles have no common divisor, so that the first 60 modes differ.
 COLOURS = ("#56B4E9", "#6F4E37", "#7F7F7F", "#9ACD32")
 MARKERS = ("H", "2", "3", "4", "|")
 DASHES = ((0, (3, 1)), (0, (6, 1.5)), (0, (4, 1, 1, 1, 1, 1)))
 DIFFERENT = len(COLOURS) * len(MARKERS) * len(DASHES)
-HANDLE, LETTER, ROW = 0.6, 0.075, 0.19  # Of a legend, in inches.
+HANDLE, LETTER, ROW = 0.6, 0.075, 0.19  # The sizes of parts of a legend, in inches.
 RC = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -51,14 +51,18 @@ RC = {
     "lines.linewidth": 1.4,
     "lines.markersize": 5,
     "savefig.dpi": 150,
-    "svg.hashsalt": "auxgrad",  # Or equal figures would differ.
+    "svg.hashsalt": "auxgrad",  # Makes equal figures equal files.
 }
 
-Looks = Mapping[str, Mapping[str, Any]]
+Styles = Mapping[str, Mapping[str, Any]]
 
 
-def looks(modes: Iterable[str]) -> Looks:
-    """Return colour, marker and dashes of each of these modes; no two modes share all three."""
+def of_modes(modes: Iterable[str]) -> Styles:
+    """Return the colour, marker and dashes of each of these modes; no two modes share all three.
+
+    Args:
+        modes: The names of the modes.
+    """
     found = set(modes)
     own = {mode: _own(number) for number, mode in enumerate(sorted(found - STYLES.keys()))}
     return {mode: STYLES.get(mode) or own[mode] for mode in found}
@@ -74,7 +78,7 @@ def _own(number: int) -> dict[str, Any]:
 
 
 def rc() -> AbstractContextManager[None]:
-    """Return a context in which Matplotlib draws as in all figures."""
+    """Return a context manager that sets the style of all figures in Matplotlib."""
     import matplotlib as mpl
 
     return mpl.rc_context(RC)
@@ -90,9 +94,15 @@ def new_figure(size: tuple[float, float]) -> Figure:
 def finish(
     figure: Figure, axes: Iterable[Axes], title: str, handles: Mapping[str, Any] | None = None
 ) -> None:
-    """Add a title above and one legend below all data, made of the labels in the axes unless given.
+    """Add a title above the panels and one legend below them.
 
-    The figure grows by the rows of the legend after the second.
+    The figure grows by the height of the legend rows after the second.
+
+    Args:
+        figure: The figure.
+        axes: The axes whose labels make the legend.
+        title: The title.
+        handles: The handles of the legend by label; None to use those of the axes.
     """
     figure.suptitle(title, fontsize=10)
     if handles is None:
@@ -111,8 +121,14 @@ def finish(
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure as PNG and SVG; equal figures are equal files."""
+    """Write a figure as PNG and SVG; equal figures are equal files.
+
+    Args:
+        figure: The figure.
+        folder: The folder to write to.
+        name: The name of the files, without a suffix.
+    """
     with rc():
         figure.savefig(folder / f"{name}.png")
-        figure.set_layout_engine(None)  # It has done its work, which takes as long as the drawing.
+        figure.set_layout_engine(None)  # The layout is done; repeating it would take as long as drawing.
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})

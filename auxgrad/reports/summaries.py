@@ -1,7 +1,8 @@
-"""One summary run for each setting in MLflow: means over seeds, which the MLflow UI does not make.
+"""Write one summary run for each setting to MLflow, with means over seeds.
 
-The UI loads a hundred runs and averages only those; the settings of a grid fit that page. As in a
-report, runs that diverged are counted and left out of the means.
+The MLflow UI loads a hundred runs and averages only those, so that its means over a large sweep are
+wrong. The summary runs of a grid fit on that page. As in a report, runs that diverged are counted
+and left out of the means.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
 LOSS = "test_loss"
 CURVES = ("train_loss", "val_loss")
 MEANS = ("best_val_loss", "epochs", "seconds")
-SUMMARY_OF = "summary_of"  # A digest of the runs that a summary was made of.
+SUMMARY_OF = "summary_of"  # The tag that holds a digest of the runs that a summary was made of.
 
 
 def write(store: Store, settings: Mapping[str, Identity], say: Callable[[str], None]) -> None:
-    """Bring the summary runs of these settings up to date, in the experiment NAME-settings.
+    """Update the summary runs of these settings, in the experiment NAME-settings.
 
-    A setting whose finished runs are those that its summary was made of is left alone.
+    A summary is written only if the finished runs of its setting have changed.
 
     Args:
-        store: where the runs are.
-        settings: `Identity.setting_key` to any identity of that setting.
-        say: is told, in one line, what was written.
+        store: The store of the runs.
+        settings: Any identity of each setting, by `Identity.setting_key`.
+        say: A function that prints a line, called with a description of the summary runs.
     """
     groups = {key: runs for key, runs in _groups(store).items() if key in settings}
     if not groups:
@@ -71,7 +72,7 @@ def write(store: Store, settings: Mapping[str, Identity], say: Callable[[str], N
 
 
 def _groups(store: Store) -> dict[str, list[StoredRun]]:
-    """Finished runs by setting key, of each seed the newest."""
+    """Return the finished runs by setting key, only the newest of each seed."""
     newest: dict[str, dict[int, StoredRun]] = {}
     for run in store.runs(status="FINISHED"):
         if run.identity is not None and LOSS in run.metrics:
@@ -80,7 +81,7 @@ def _groups(store: Store) -> dict[str, list[StoredRun]]:
 
 
 def _has(run: StoredRun, name: str) -> bool:
-    """Whether the run counts for a metric: with a test loss that is not finite it counts for none."""
+    """Return whether the metric and the test loss are finite, so that the run counts."""
     return are_finite(run.metrics[name], run.metrics[LOSS])
 
 
@@ -91,11 +92,11 @@ def _digest(runs: Sequence[StoredRun]) -> str:
 def _mean_curves(
     store: Store, groups: Mapping[str, Sequence[StoredRun]]
 ) -> dict[str, dict[str, MeanCurve]]:
-    """The mean of each curve over the runs of each group."""
+    """Return the mean of each curve over the runs of each group."""
     run_ids = [run.run_id for runs in groups.values() for run in runs]
     means: dict[str, dict[str, MeanCurve]] = {key: {} for key in groups}
     for name in [*CURVES, *_metrics(groups, "val_")]:
-        # All at once: SQLite may read the curves of every run, however few are asked for.
+        # One query for all runs, because SQLite may read the curves of all runs for any query.
         histories = store.histories(run_ids, name) if run_ids else {}
         for key, runs in groups.items():
             means[key][name] = MeanCurve.of([histories.get(run.run_id, {}) for run in runs])
@@ -103,7 +104,7 @@ def _mean_curves(
 
 
 def _metrics(groups: Mapping[str, Sequence[StoredRun]], start: str) -> list[str]:
-    """The metrics of the problem with this beginning that all runs of a group have."""
+    """Return the metrics, without losses, with this prefix that all runs of some group have."""
     found: set[str] = set()
     for runs in groups.values():
         found |= set.intersection(*(set(run.metrics) for run in runs))
@@ -118,6 +119,7 @@ def _write_one(
     curves: Mapping[str, MeanCurve],
     tags: Mapping[str, str],
 ) -> None:
+    """Write the summary run of one setting."""
     params = {name: value for name, value in identity.params.items() if name != "seed"}
     record = target.start_derived(identity.setting_name, params, tags)
     steps = 0

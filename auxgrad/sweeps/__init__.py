@@ -1,1 +1,1 @@
-"""Many runs: the plan, the sweep, and what executes its jobs."""
+"""Plan and execute sweeps, in local processes or on a cluster."""

@@ -1,4 +1,4 @@
-"""What executes the jobs of a sweep, and tells what happens while it happens."""
+"""The base class of executors, which execute the jobs of a sweep and yield events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from auxgrad.sweeps.worker import Job
 
 @dataclass(frozen=True)
 class Event:
-    """A job has started (without an outcome) or ended; `number` is the job's."""
+    """The start or the end of a job.
+
+    Attributes:
+        number: The number of the job.
+        outcome: The outcome of a job that has ended; None for a job that has started.
+    """
 
     number: int
     outcome: Outcome | None = None
@@ -26,47 +31,65 @@ Watch = Callable[[Event], bool]
 
 
 class Executor(ABC):
-    """Executes jobs, somewhere."""
+    """Executes jobs in processes that a subclass chooses."""
 
-    # Whether a line on the terminal may change while it waits for events.
+    # Whether a live progress line may be shown while the executor waits for events.
     is_live: ClassVar[bool] = True
 
     @abstractmethod
     def describe(self) -> str:
-        """Return where jobs are executed, for a person: 2 workers, ..."""
+        """Return a text for the user that says where jobs are executed."""
 
     @property
     @abstractmethod
     def spans_machines(self) -> bool:
-        """Whether jobs may be executed on another machine than this one.
+        """Whether jobs may be executed on other machines.
 
-        Raises AuxgradError if the cluster does not say which machines it has.
+        Raises:
+            AuxgradError: The cluster does not answer which machines it has.
         """
 
     def check_store(self, tracking: TrackingConfig) -> None:
-        """Raise ConfigError for an SQLite file if jobs may run on other machines, which would break it.
+        """Check that the tracking store can be used from all machines that jobs may run on.
 
-        Its locks hold between the processes of one machine.
+        The locks of an SQLite file work only between processes of one machine. Processes on several
+        machines could damage the file.
+
+        Args:
+            tracking: The tracking options of the sweep.
+
+        Raises:
+            ConfigError: The store is an SQLite file and jobs may run on other machines.
+            AuxgradError: The cluster does not answer which machines it has.
         """
         name, uri = store_address(tracking.uri)
         if sqlite_file(uri) and self.spans_machines:
             raise ConfigError(
-                f"{name}={uri}: a file serves the processes of one machine, and jobs may run on others "
+                f"{name}={uri}: a file serves the processes of one machine, but jobs may run on others "
                 f"({self.describe()}); must be a tracking server (http://...) or PostgreSQL "
                 "(postgresql://...)"
             )
 
     @abstractmethod
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
-        """Execute the jobs and yield what happens; when closed early, end what runs."""
+        """Execute the jobs and yield an event when a job starts or ends.
+
+        If the generator is closed early, the running jobs are ended.
+
+        Args:
+            jobs: The jobs by number.
+        """
 
     def run(self, jobs: Mapping[int, Job], watch: Watch = lambda event: False) -> dict[int, Outcome]:
         """Execute the jobs and return their outcomes.
 
         Args:
-            jobs: by number.
-            watch: called with every event; when it returns true, nothing more is started, what runs is
-                ended, and the outcomes that are missing stay missing.
+            jobs: The jobs by number.
+            watch: A function that is called with each event. If it returns true, no further job is
+                started and the running jobs are ended.
+
+        Returns:
+            The outcomes by number; jobs that were not started, or were ended early, have none.
         """
         outcomes: dict[int, Outcome] = {}
         events = self.events(jobs)

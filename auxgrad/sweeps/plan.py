@@ -1,4 +1,4 @@
-"""From the values of a sweep to its distinct configs, without composing each of them."""
+"""Plan a sweep: make its distinct configs without composing each of them."""
 
 from __future__ import annotations
 
@@ -24,25 +24,31 @@ Compose = Callable[[list[str]], DictConfig]
 
 @dataclass(frozen=True)
 class Plan:
-    """The distinct configs among all combinations, in the order in which they are to be run."""
+    """The distinct configs of a sweep.
+
+    Attributes:
+        axes: The keys that have several values.
+        n_combinations: The number of combinations of all values.
+        configs: The distinct configs, in the order in which they are run.
+    """
 
     axes: tuple[str, ...]
-    combinations: int
+    n_combinations: int
     configs: tuple[Config, ...]
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """A key with its values: as lines of the command line, and what they stand for."""
+    """A key with its values, as overrides on the command line (`lines`) and parsed (`values`)."""
 
     group: str
     lines: tuple[str, ...]
     values: tuple[object, ...]
 
     def is_plain(self, files: Callable[[str], Iterable[str]]) -> bool:
-        """Return whether a composed config can take its values: they stand for themselves.
+        """Return whether the values can be put into a composed config without composing it again.
 
-        A file of that name, except those of the package, may set other keys too.
+        This is not so if a user's file has the name of a value, because it may set other keys too.
         """
         if self.group in VALUE_GROUPS:
             if self.group == "mode" or any(isinstance(value, str) for value in self.values):
@@ -59,29 +65,33 @@ def plan(
     grids: Sequence[Mapping[str, object]] | None = None,
     files: Callable[[str], Iterable[str]] = options,
 ) -> Plan:
-    """Return every distinct config of a sweep: unused knobs make no difference.
+    """Return the distinct configs of a sweep.
 
-    Only one config is composed for each combination of modes and other files; numbers replace its own
-    afterwards.
+    Configs that differ only in a knob that the mode does not use are the same config. One config is
+    composed for each combination of modes and other files; numbers are put in afterwards.
 
     Args:
-        compose: from overrides to the composed config of one run.
-        arguments: overrides of the command line, sweeps among them.
-        params: key to values, as a list or as on the command line; `arguments` go before them.
-        grids: several such mappings, each of which goes together with `params`.
-        files: the options of a config group that have a file.
+        compose: A function that returns the composed config of one run from its overrides.
+        arguments: The overrides of the command line, including those with several values.
+        params: The values of each key, as a list or as text as on the command line. `arguments`
+            take precedence.
+        grids: Further mappings like `params`. Each of them makes a grid together with `params`.
+        files: A function that returns the options of a config group that have a file.
+
+    Returns:
+        The plan of the sweep.
 
     Raises:
-        ConfigError: a key or a value is wrong in any of the runs.
+        ConfigError: A key or a value is wrong in one of the runs.
     """
     asked = parse_overrides(arguments)
     configs: dict[Config, None] = {}
-    combinations, swept = 0, []
+    n_combinations, swept = 0, []
     for grid in grids or [{}]:
         given = parse_overrides(_word(key, value) for key, value in {**(params or {}), **grid}.items())
         axes = [_axis(override, files) for override in {**given, **asked}.values()]
         swept += [axis.group for axis in axes if len(axis.lines) > 1]
-        # Seeds last: runs that can share a compiled model stand together.
+        # Seeds vary fastest, so that runs that can share a compiled model follow one another.
         axes.sort(key=lambda axis: {"lam": 1, "seed": 2}.get(axis.group, 0))
         inner = [axis for axis in axes if axis.is_plain(files)]
         outer = [axis for axis in axes if axis not in inner]
@@ -89,25 +99,25 @@ def plan(
             words = [*fixed, *(axis.lines[0] for axis in inner)]
             base = compose(words)
             check_overrides(base, words)
-            combinations += _add_configs(configs, base, inner)
-    return Plan(tuple(dict.fromkeys(swept)), combinations, tuple(configs))
+            n_combinations += _add_configs(configs, base, inner)
+    return Plan(tuple(dict.fromkeys(swept)), n_combinations, tuple(configs))
 
 
 def _word(key: str, values: object) -> str:
-    """An override with all the values of a key, from YAML: a text as on the command line, or a list."""
+    """Return the override of a key with all its values from YAML, which are a list or a text."""
     if isinstance(values, list | tuple):
         return f"{key}={','.join(format_value(value) for value in values)}"
     return f"{key}={format_value(values)}"
 
 
 def _add_configs(configs: dict[Config, None], base: DictConfig, inner: Sequence[_Axis]) -> int:
-    """Add the configs with all values of the inner axes; return how many combinations these were."""
+    """Add the configs with all values of the inner axes, and return the number of combinations."""
     make = _maker(base, [axis.group for axis in inner])
     first = [axis.values[0] for axis in inner]
     for place, axis in enumerate(inner):
         for value in axis.values:
             make([*first[:place], value, *first[place + 1 :]])
-    # Of a knob that the mode does not use one value is as good as any, now that all are valid.
+    # All values have been validated. One value is enough for a knob that the mode does not use.
     relevant = [axis.group not in KNOBS or axis.group in base.mode_uses for axis in inner]
     choices = [
         axis.values if matters else axis.values[:1]
@@ -119,7 +129,7 @@ def _add_configs(configs: dict[Config, None], base: DictConfig, inner: Sequence[
 
 
 def _maker(base: DictConfig, keys: Sequence[str]) -> Callable[[Sequence[object]], Config]:
-    """Return a function from values of these keys to the config that is composed but for them."""
+    """Return a function that makes a config from the composed one and values of these keys."""
     choices, values = choices_of(base.hydra), values_of(base)
     if values == values_of(base, resolve=False):
         if not any(key.startswith(OPTION_PREFIXES) for key in keys):
@@ -132,7 +142,7 @@ def _maker(base: DictConfig, keys: Sequence[str]) -> Callable[[Sequence[object]]
     plain = OmegaConf.masked_copy(base, [str(key) for key in base if key != "hydra"])
 
     def interpolated(chosen: Sequence[object]) -> Config:
-        # Some value is made from others: only OmegaConf knows what follows.
+        # A value is interpolated from others, so that OmegaConf has to resolve it.
         for key, value in zip(keys, chosen, strict=True):
             OmegaConf.update(plain, key, value, force_add=True)
         return typed_config(values_of(plain), choices)
@@ -141,7 +151,7 @@ def _maker(base: DictConfig, keys: Sequence[str]) -> Callable[[Sequence[object]]
 
 
 def _replaced(values: Mapping[Any, Any], changes: Mapping[str, object]) -> dict[Any, Any]:
-    """The nested values with other ones at dotted keys."""
+    """Return the nested values with the values at these dotted keys replaced."""
     made = dict(values)
     for key, value in changes.items():
         group, _, rest = key.partition(".")

@@ -1,4 +1,4 @@
-"""Worker processes, each pinned to a slot, that take one job after another."""
+"""A pool of worker processes, each pinned to a slot, that execute one job after another."""
 
 from __future__ import annotations
 
@@ -23,27 +23,36 @@ from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.slots import Slot, slots
 from auxgrad.sweeps.worker import Job, Worker
 
-# How long a worker may take to end its run cleanly once it is asked to.
+# The time that a worker has to end its run cleanly after it is asked to terminate.
 GRACE_SECONDS = 30
 CHECK_SECONDS = 1.0
 
 
 class LocalExecutor(Executor):
-    """Executes jobs in worker processes on this machine, one for each slot."""
+    """Executes jobs in worker processes on this machine, one for each slot.
+
+    Args:
+        workers: The number of workers; None for `jobs_per_gpu` on each GPU, or without GPUs one for
+            each core.
+        jobs_per_gpu: The number of workers on each GPU if `workers` is None.
+    """
 
     def __init__(self, workers: int | None, jobs_per_gpu: int) -> None:
         self._slots = slots(workers, jobs_per_gpu)
 
     def describe(self) -> str:
+        """Return the number of workers and what each of them uses."""
         kinds = list(dict.fromkeys(slot.description for slot in self._slots))
         count = len(self._slots)
         return f"{count} worker{'s' * (count > 1)} on this machine ({', '.join(kinds)} each)"
 
     @property
     def spans_machines(self) -> bool:
+        """False: all workers are on this machine."""
         return False
 
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
+        """Execute the jobs in worker processes and yield their events."""
         return run_all(jobs, self._slots)
 
 
@@ -53,12 +62,18 @@ def run_all(
     make_worker: Callable[[], Worker] = Worker,
     before_stopping: Callable[[], None] = lambda: None,
 ) -> Generator[Event]:
-    """Execute all jobs in worker processes and yield what happens, as it happens.
+    """Execute all jobs in worker processes and yield an event when a job starts or ends.
 
-    Each process makes a worker, once, and calls it with one job after another. A process that dies costs
-    its job a failure, and is replaced. When the iteration is left early (an exception, Ctrl-C, close())
-    `before_stopping` is called and the processes are asked to end their runs cleanly; another Ctrl-C
-    kills them at once. They also end when this process dies.
+    Each process makes one worker and calls it with one job after another. If a process dies, its
+    job fails and the process is replaced. If the generator is left early (by an exception, Ctrl-C
+    or `close()`), the processes are asked to end their runs cleanly; another Ctrl-C kills them at
+    once. The processes also end when this process dies.
+
+    Args:
+        jobs: The jobs by number.
+        places: The slots; at most one process is started for each.
+        make_worker: A function that makes the worker of a process. It must be picklable.
+        before_stopping: A function that is called before the processes are asked to end early.
     """
     waiting = deque(jobs)
     processes = [_Process(slot, make_worker) for slot in places[: len(jobs)]]
@@ -67,7 +82,7 @@ def run_all(
             for process in processes:
                 if process.job is None and waiting:
                     number = waiting.popleft()
-                    process.give(number, jobs[number])
+                    process.send(number, jobs[number])
                     yield Event(number)
             busy = [process for process in processes if process.job is not None]
             if not busy:
@@ -78,7 +93,7 @@ def run_all(
                 if process.connection in ready:
                     done = process.job
                     assert done is not None
-                    yield Event(done, process.take())
+                    yield Event(done, process.receive())
     except BaseException:
         before_stopping()
         raise
@@ -87,6 +102,8 @@ def run_all(
 
 
 class _Process:
+    """A worker process, started with its first job and again after it has ended."""
+
     process: multiprocessing.process.BaseProcess | None = None
     connection: Connection
     job: int | None = None
@@ -95,13 +112,14 @@ class _Process:
         self._slot, self._make_worker = slot, make_worker
 
     def _start(self) -> None:
-        # Not forked: a copy of this process' threads and locks could hang.
+        # Spawned, not forked: a copy of the threads and locks of this process could hang.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         arguments = (theirs, dict(self._slot.environment), self._make_worker)
         self.process = context.Process(target=_work, args=arguments, daemon=False)
-        # Ctrl-C reaches every process of the terminal; a worker waits for its parent's word, from its
-        # first moment on. The tracker of resources would unblock signals when it is started.
+        # Ctrl-C reaches every process of the terminal, but a worker must leave it to its parent
+        # from the start. The resource tracker is started first, because starting it would unblock
+        # the signal.
         resource_tracker.ensure_running()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -110,15 +128,15 @@ class _Process:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()
 
-    def give(self, number: int, job: Any) -> None:
+    def send(self, number: int, job: Any) -> None:
         if self.process is None:
             self._start()
         self.job = number
-        with contextlib.suppress(OSError):  # It has died while idle: `take` will tell.
+        with contextlib.suppress(OSError):  # The process died while idle; `receive` reports it.
             self.connection.send(job)
 
-    def take(self) -> Outcome:
-        """Return the outcome of the job; if the process is dead, that."""
+    def receive(self) -> Outcome:
+        """Return the outcome of the job, or a failure if the process is dead."""
         self.job = None
         try:
             outcome, is_last = self.connection.recv()
@@ -150,12 +168,12 @@ def _end(processes: Iterable[_Process]) -> None:
     alive = [each.process for each in processes if each.process is not None]
     busy = sum(each.job is not None for each in processes)
     if busy:
-        print(f"stopping  {busy} running; once more stops at once", flush=True)
+        print(f"stopping  {busy} running; press Ctrl-C again to stop at once", flush=True)
     try:
         for each in processes:
             if each.process is not None:
                 if each.job is None:
-                    each.connection.close()  # It ends by itself.
+                    each.connection.close()  # The process then ends by itself.
                 else:
                     each.process.terminate()
         deadline = time.monotonic() + GRACE_SECONDS
@@ -171,10 +189,10 @@ def _end(processes: Iterable[_Process]) -> None:
 def _work(
     connection: Connection, environment: Mapping[str, str], make_worker: Callable[[], Worker]
 ) -> None:
-    """The worker's side: jobs in, outcomes out."""
+    """Execute jobs from the connection, and send their outcomes; the target of a worker process."""
     os.environ.update(environment)
     interruption.install(interrupts=False)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=_terminate_with_parent, daemon=True).start()
     worker = make_worker()
     while True:
         try:
@@ -183,18 +201,19 @@ def _work(
             return
         outcome = worker(job)
         sys.stdout.flush()
-        is_last = worker.is_worn()
+        is_last = worker.needs_replacement()
         try:
             connection.send((outcome, is_last))
         except OSError:
             return
         if is_last:
-            gc.freeze()  # Or the end of the process would look through all that is alive.
+            gc.freeze()  # Keeps the garbage collector from searching all objects at exit.
             return
-        worker.tidy()  # While the parent takes note.
+        worker.collect_garbage()  # While the parent handles the outcome.
 
 
-def _follow_parent() -> None:
+def _terminate_with_parent() -> None:
+    """Wait until the parent process ends, then terminate this process."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""What the terminal shows of a sweep: a line for each finished run, and one live line for all."""
+"""Show the progress of a sweep: a line for each run that has ended, and a live line for all."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ from auxgrad.execution.result import Failure, Outcome, Result
 
 
 class Progress:
-    """On a terminal a live line below the others; elsewhere plain lines."""
+    """Prints the progress of a sweep, on a terminal with a live line below the others.
+
+    Args:
+        total: The number of runs.
+        live: Whether a live line may be shown.
+    """
 
     def __init__(self, total: int, live: bool) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
-        self._total = total
+        self._n_total = total
         self._running: set[int] = set()
-        self._done = self._failed = 0
-        # Workers' first runs do not count for the estimate: they import, compile and wait in a queue.
+        self._n_done = self._n_failed = 0
+        # The time and the number of ended runs when the estimate begins. It leaves out the first
+        # run of each worker, which includes imports, compilation and waiting in a queue.
         self._warm: tuple[float, int] | None = None
         self._slots = 0
-        self._estimated = False
+        self._has_estimate = False
         self._live: Live | None = None
         if live and self._console.is_terminal:
             self._live = Live(get_renderable=self._line, console=self._console, refresh_per_second=2)
@@ -50,66 +56,78 @@ class Progress:
         self._console.print(Text(line))
 
     def start(self, job: int) -> None:
+        """Count a job as running."""
         self._running.add(job)
         if self._live:
-            self._live.refresh()  # A run may be over before the next tick.
+            self._live.refresh()  # A run may end before the next refresh.
 
     def end(self, job: int, name: str, outcome: Outcome, final: bool) -> None:
-        """Print a line for a run that has ended; unless `final` it will be tried again."""
+        """Print a line for a run that has ended.
+
+        Args:
+            job: The number of the job.
+            name: The name of the run.
+            outcome: The outcome of the job.
+            final: Whether the outcome is final; otherwise the run is tried again.
+        """
         self._slots = max(self._slots, len(self._running))
         self._running.discard(job)
         if isinstance(outcome, Failure):
-            if not outcome.counts and not final:
+            if not outcome.is_failed_attempt and not final:
                 self.say(f"later     {name}: {outcome.error}")
             else:
-                self._failed += final
+                self._n_failed += final
                 again = "" if final else "; will be tried again"
                 self.say(f"failed    {name}: {outcome.error}{again}")
             return
-        self._done += 1
+        self._n_done += 1
         if outcome.was_finished:
-            self.say(f"done      {name}: finished meanwhile by another sweep")
+            self.say(f"done      {name}: finished in the meantime by another sweep")
             return
-        self._tell_done(name, outcome)
+        self._say_done(name, outcome)
 
-    def _tell_done(self, name: str, result: Result) -> None:
-        place = f"{self._done:>{len(str(self._total))}}/{self._total}"
+    def _say_done(self, name: str, result: Result) -> None:
+        place = f"{self._n_done:>{len(str(self._n_total))}}/{self._n_total}"
         self.say(f"done {place}  {name}  test loss {result.test_loss:.4f}  {result.seconds:.1f} s")
-        ended = self._done + self._failed
+        ended = self._n_done + self._n_failed
         if self._warm is None and ended >= self._slots:
             self._warm = time.monotonic(), ended
-        if not self._estimated and ended >= 3 * self._slots and (left := self._seconds_left()):
-            self._estimated = True
+        if not self._has_estimate and ended >= 3 * self._slots and (left := self._seconds_left()):
+            self._has_estimate = True
             until = datetime.datetime.now() + datetime.timedelta(seconds=left)
             self.say(f"time      about {duration(left)} more, until {until:%Y-%m-%d %H:%M}")
 
     def summary(self) -> str:
-        """Return the numbers of runs that are done, failed and left."""
-        left = self._total - self._done - self._failed
-        return f"{self._done} done, {self._failed} failed, {left} left"
+        """Return a text with the numbers of runs that are done, failed and left."""
+        left = self._n_total - self._n_done - self._n_failed
+        return f"{self._n_done} done, {self._n_failed} failed, {left} left"
 
     def _seconds_left(self) -> float | None:
-        ended = self._done + self._failed
+        ended = self._n_done + self._n_failed
         if self._warm is None or ended <= self._warm[1]:
             return None
         since, before = self._warm
-        return (time.monotonic() - since) / (ended - before) * (self._total - ended)
+        return (time.monotonic() - since) / (ended - before) * (self._n_total - ended)
 
     def _line(self) -> Text:
-        left = self._total - self._done - self._failed - len(self._running)
+        left = self._n_total - self._n_done - self._n_failed - len(self._running)
         seconds = self._seconds_left()
         go = f"{duration(seconds)} to go" if seconds is not None else "time to go: after the first runs"
-        filled = round(20 * self._done / self._total)
+        filled = round(20 * self._n_done / self._n_total)
         bar = "━" * filled + "╌" * (20 - filled)
         return Text(
-            f"{bar} {self._done} done, {len(self._running)} running, {self._failed} failed, "
+            f"{bar} {self._n_done} done, {len(self._running)} running, {self._n_failed} failed, "
             f"{left} left; {go}",
             no_wrap=True,
         )
 
 
 def print_failures(failures: list[tuple[str, Failure]]) -> None:
-    """Print the table of failures at the end of a sweep."""
+    """Print a table of failures.
+
+    Args:
+        failures: The names of the runs and their failures.
+    """
     table = Table(title="Failed runs", title_justify="left")
     for heading in ("run", "error", "folder"):
         table.add_column(heading, overflow="fold")
@@ -120,7 +138,10 @@ def print_failures(failures: list[tuple[str, Failure]]) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in its two largest units.
+    """Return a duration as text, in its two largest units.
+
+    Args:
+        seconds: The duration in seconds.
 
     >>> [duration(seconds) for seconds in (4.2, 75, 3600, 200_000)]
     ['4 s', '1 min 15 s', '1 h 0 min', '2 d 7 h']

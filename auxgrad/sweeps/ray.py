@@ -1,4 +1,4 @@
-"""Jobs in the actors of a Ray cluster, each of which takes one job after another."""
+"""Execute jobs in the actors of a Ray cluster, each of which executes one job after another."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CHECK_SECONDS = 1.0
 
 
 class _Actor(Worker):
-    """A worker with the store of the sweep: a cluster has an environment of its own.
+    """A worker that uses the tracking store of the sweep instead of the one of its environment.
 
-    Not by Ray's runtime_env, which Ray writes into its logs: the address may have a password.
+    The address is not passed in Ray's runtime_env, because Ray logs it and it may hold a password.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -34,22 +34,29 @@ class _Actor(Worker):
 
 
 class RayExecutor(Executor):
-    """Executes jobs in Ray actors: as many as the cluster has room for, at most one for each job.
+    """Executes jobs in Ray actors, as many as the cluster has resources for.
 
     Args:
-        init: arguments of `ray.init`.
-        remote: what each actor needs: arguments of `ray.remote`, such as num_cpus and num_gpus.
+        init: The arguments of `ray.init`.
+        remote: The resources that each actor needs, as arguments of `ray.remote`, such as num_cpus
+            and num_gpus.
     """
 
     def __init__(self, init: Mapping[str, Any], remote: Mapping[str, Any]) -> None:
         self._init, self._remote = dict(init), dict(remote)
 
     def describe(self) -> str:
+        """Return the address of the cluster and the resources of each actor."""
         needs = ", ".join(f"{name}={value}" for name, value in self._remote.items())
         return f"Ray at {self._init.get('address')} ({needs} each)"
 
     @property
     def spans_machines(self) -> bool:
+        """Whether the cluster has nodes other than this machine.
+
+        Raises:
+            AuxgradError: Ray does not start.
+        """
         if self._init.get("address") == "local":
             return False
         import ray
@@ -59,7 +66,14 @@ class RayExecutor(Executor):
         return bool(set(nodes) - {platform.node()})
 
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
-        """Execute the jobs and yield what happens; closed early, end the actors and their runs."""
+        """Execute the jobs and yield their events; if closed early, end the actors and their runs.
+
+        Args:
+            jobs: The jobs by number.
+
+        Raises:
+            AuxgradError: Ray does not start, or the cluster lacks the resources for a single actor.
+        """
         with self._cluster():
             yield from self._follow(jobs)
 
@@ -69,7 +83,7 @@ class RayExecutor(Executor):
 
         try:
             ray.init(**self._init)
-        except Exception as error:  # Of many kinds, by what is wrong.
+        except Exception as error:  # Ray raises exceptions of many types.
             reason = " ".join(str(error).split())[:300]
             raise AuxgradError(f"hydra/launcher=ray: Ray does not start ({reason})") from None
         try:
@@ -83,7 +97,7 @@ class RayExecutor(Executor):
         actor = ray.remote(**self._remote)(_Actor)
         address = os.environ.get(TRACKING_URI)
         waiting = deque(jobs)
-        idle = [actor.remote(address) for _ in range(min(len(jobs), self._room()))]
+        idle = [actor.remote(address) for _ in range(min(len(jobs), self._capacity()))]
         running: dict[Any, tuple[int, Any]] = {}
         while waiting or running:
             while waiting and idle:
@@ -102,33 +116,33 @@ class RayExecutor(Executor):
             except ray.exceptions.RayError as error:
                 outcome = Failure(f"its Ray actor died ({' '.join(str(error).split())[:200]})")
             yield Event(number, outcome)
-            idle.append(worker if self._goes_on(worker) else actor.remote(address))
+            idle.append(worker if self._prepare_next(worker) else actor.remote(address))
 
     @staticmethod
-    def _goes_on(worker: Any) -> bool:
-        """Whether an actor can take another job."""
+    def _prepare_next(worker: Any) -> bool:
+        """Prepare an actor for another job; return False if it has ended or was killed."""
         import ray
 
         try:
-            if ray.get(worker.is_worn.remote()):
+            if ray.get(worker.needs_replacement.remote()):
                 ray.kill(worker)
                 return False
-            worker.tidy.remote()
+            worker.collect_garbage.remote()
             return True
         except ray.exceptions.RayError:
             return False
 
-    def _room(self) -> int:
-        """How many actors the cluster has room for."""
+    def _capacity(self) -> int:
+        """Return the number of actors that the cluster has resources for."""
         import ray
 
-        there = ray.cluster_resources()
+        available = ray.cluster_resources()
         needs = {"CPU": self._remote.get("num_cpus", 1), "GPU": self._remote.get("num_gpus", 0)}
         needs |= self._remote.get("resources") or {}
-        rooms = [int(there.get(name, 0) / need) for name, need in needs.items() if need]
+        rooms = [int(available.get(name, 0) / need) for name, need in needs.items() if need]
         if not all(rooms):
             raise AuxgradError(
-                f"hydra.launcher.ray.remote: no room for {needs}; the cluster has CPU="
-                f"{there.get('CPU', 0):g}, GPU={there.get('GPU', 0):g}"
+                f"hydra.launcher.ray.remote: not enough resources for {needs}; the cluster has CPU="
+                f"{available.get('CPU', 0):g}, GPU={available.get('GPU', 0):g}"
             )
         return min(rooms, default=1)

@@ -1,4 +1,4 @@
-"""Jobs one after another in this process."""
+"""Execute jobs one after another in this process."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from auxgrad.sweeps.worker import Job, Worker
 class SerialExecutor(Executor):
     """Executes jobs in this process, with all its cores."""
 
-    # The output of a run goes to its file, and with it whatever is written meanwhile.
+    # A live line would end up in the log file of the run, where all output of this process goes.
     is_live = False
 
     def describe(self) -> str:
+        """Return that runs are executed in this process."""
         return "this process, one run after another"
 
     @property
     def spans_machines(self) -> bool:
+        """False: there is only this process."""
         return False
 
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
+        """Execute the jobs one after another and yield their events."""
         worker = Worker()
         for number, job in jobs.items():
             yield Event(number)
             yield Event(number, worker(job))
-            worker.tidy()
+            worker.collect_garbage()

@@ -1,4 +1,4 @@
-"""Places for workers on this machine: the GPUs, cores and memory that each may use."""
+"""Slots for workers on this machine, which say what GPU, cores and memory each worker may use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for a worker: what its environment pins it to."""
+    """A slot for a worker.
+
+    Attributes:
+        environment: The environment variables that pin the worker to its GPU and its threads.
+        description: A short text for the user.
+    """
 
     environment: Mapping[str, str]
     description: str
@@ -22,16 +27,26 @@ class Slot:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as CUDA_VISIBLE_DEVICES names it; memory in MiB, if known."""
+    """A GPU.
+
+    Attributes:
+        name: The name that CUDA_VISIBLE_DEVICES takes.
+        memory: The memory in MiB; None if it is not known.
+    """
 
     name: str
     memory: int | None
 
 
 def slots(workers: int | None, jobs_per_gpu: int) -> list[Slot]:
-    """Return the slots of this machine: `jobs_per_gpu` on each GPU, without GPUs one for each core.
+    """Return the slots of this machine.
 
-    `workers` sets their number, over the GPUs in turns. Workers without GPUs share the cores' threads.
+    Workers without a GPU share the threads of the cores equally.
+
+    Args:
+        workers: The number of slots, distributed over the GPUs in turn; None for `jobs_per_gpu` on
+            each GPU, or without GPUs one for each core.
+        jobs_per_gpu: The number of slots on each GPU if `workers` is None.
     """
     gpus = visible_gpus()
     count = workers or (len(gpus) * jobs_per_gpu if gpus else cores())
@@ -44,7 +59,7 @@ def slots(workers: int | None, jobs_per_gpu: int) -> list[Slot]:
         gpu, sharing = gpus[i % len(gpus)], -(-count // len(gpus))
         environment = {**shared, "CUDA_VISIBLE_DEVICES": gpu.name}
         if sharing > 1 and gpu.memory:
-            # A tenth is left to the CUDA contexts, which no limit covers.
+            # A tenth is left for the CUDA contexts, which the limit does not cover.
             environment[GPU_MEMORY] = str(int(gpu.memory * 0.9 / sharing))
         made.append(Slot(environment, f"GPU {gpu.name}"))
     return made
@@ -58,7 +73,7 @@ def cores() -> int:
 
 
 def visible_gpus() -> list[Gpu]:
-    """Return the GPUs that this process may use, without TensorFlow, which would take hold of them."""
+    """Return the GPUs that this process may use, without TensorFlow, which would allocate them."""
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         listing = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout

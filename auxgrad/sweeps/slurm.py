@@ -1,8 +1,8 @@
-"""Runs in SLURM tasks, several in each, and what happens to them as it happens.
+"""Execute jobs in SLURM tasks, several jobs in each task.
 
-submitit submits; each task works through its runs with a pool of its own (`run_task`) and writes an
-event a line into a file, which the submitting process follows. squeue tells which tasks are lost, so
-that no accounting is needed.
+submitit submits the tasks. Each task executes its jobs in its own pool (`run_task`) and writes
+events to a file, one in a line, which the submitting process reads. squeue shows which tasks are
+lost, so that SLURM needs no accounting.
 """
 
 from __future__ import annotations
@@ -31,13 +31,23 @@ from auxgrad.sweeps.slots import slots
 from auxgrad.sweeps.worker import Job
 
 POLL_SECONDS = 1.0
-SQUEUE_SECONDS = 5.0  # squeue is a load on the controller that all users share.
+SQUEUE_SECONDS = 5.0  # Not more often: squeue puts load on the controller, which all users share.
 END = "end"
 
 
 @dataclass
 class Task:
-    """A SLURM task, as the process that has submitted it sees it."""
+    """A SLURM task, as seen by the process that submitted it.
+
+    Attributes:
+        slurm_job: The id of the task in SLURM.
+        jobs: The numbers of its jobs.
+        events_file: The file that the task writes events to.
+        log: The path of the log file of the task.
+        started: The numbers of the jobs that have started.
+        ended: The numbers of the jobs that have ended.
+        is_over: Whether the task has ended or is lost.
+    """
 
     slurm_job: str
     jobs: Sequence[int]
@@ -45,11 +55,11 @@ class Task:
     log: str
     started: set[int] = field(default_factory=set)
     ended: set[int] = field(default_factory=set)
-    over: bool = False
+    is_over: bool = False
     _read: int = 0
 
     def new_events(self) -> Iterator[Event]:
-        """Return what the task has written since the last call."""
+        """Yield the events that the task has written since the last call."""
         if not self.events_file.exists():
             return
         with self.events_file.open("rb") as stream:
@@ -59,7 +69,7 @@ class Task:
             self._read += len(line)
             entry = json.loads(line)
             if entry == END:
-                self.over = True
+                self.is_over = True
                 return
             job, outcome = entry
             if outcome is None:
@@ -69,26 +79,27 @@ class Task:
                 self.ended.add(job)
                 yield Event(job, from_dict(outcome))
 
-    def lost(self) -> Iterator[Event]:
-        """Return what the loss of a task means for its runs.
+    def lost_events(self) -> Iterator[Event]:
+        """Mark the task as lost, and yield a failure for each job that it was executing.
 
-        Those that it had not begun have lost nothing, unless it began none: then something is wrong
-        with the task itself.
+        Jobs that had not started do not fail. If no job had started, all jobs fail, because the
+        task itself must be at fault.
         """
-        self.over = True
+        self.is_over = True
         error = f"its SLURM task {self.slurm_job} ended (see {self.log})"
         for job in sorted(self.started - self.ended) if self.started else self.jobs:
             yield Event(job, Failure(error))
 
 
 class SlurmExecutor(Executor):
-    """Packs jobs into SLURM tasks, tasks into arrays.
+    """Executes jobs in SLURM tasks, which are submitted as arrays.
 
     Args:
-        folder: for scripts, logs and events of the tasks; all nodes must see it.
-        runs_per_task: jobs in one task.
-        workers: worker processes in one task.
-        sbatch: what submitit's executor takes.
+        folder: The folder for scripts, logs and events of the tasks. All nodes must have access to
+            it.
+        runs_per_task: The number of jobs in a task.
+        workers: The number of worker processes in a task.
+        sbatch: The parameters of submitit's executor.
     """
 
     def __init__(
@@ -98,23 +109,33 @@ class SlurmExecutor(Executor):
         self._sbatch = sbatch
 
     def describe(self) -> str:
+        """Return the number of runs in a task."""
         return f"SLURM, {self._runs_per_task} run{'s' * (self._runs_per_task > 1)} to a task"
 
     @property
     def spans_machines(self) -> bool:
+        """Whether the cluster has nodes other than this machine.
+
+        Raises:
+            AuxgradError: SLURM does not answer.
+        """
         shown = ask(["sinfo", "--noheader", "--Node", "--format=%N"])
         return bool(set(shown.split()) - {platform.node().partition(".")[0]})
 
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
-        """Submit the jobs and yield what happens; left early, cancel what is not over.
+        """Submit the jobs and yield their events; if closed early, cancel the remaining tasks.
 
-        Raises AuxgradError if SLURM refuses the jobs.
+        Args:
+            jobs: The jobs by number.
+
+        Raises:
+            AuxgradError: SLURM does not accept the tasks.
         """
         tasks = self._submit(jobs)
         try:
             yield from _follow(tasks)
         finally:
-            _cancel([task.slurm_job for task in tasks if not task.over])
+            _cancel([task.slurm_job for task in tasks if not task.is_over])
 
     def _submit(self, jobs: Mapping[int, Job]) -> list[Task]:
         import submitit
@@ -132,7 +153,7 @@ class SlurmExecutor(Executor):
                 array = packs[first : first + longest]
                 files = [folder / f"events_{first + i}.jsonl" for i in range(len(array))]
                 contents = [{number: jobs[number] for number in pack} for pack in array]
-                with contextlib.redirect_stderr(io.StringIO()):  # Its error has it all, in one piece.
+                with contextlib.redirect_stderr(io.StringIO()):  # The exception repeats the output.
                     submitted = executor.map_array(
                         run_task, contents, [self._workers] * len(array), files
                     )
@@ -148,12 +169,17 @@ class SlurmExecutor(Executor):
 
 
 def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
-    """Execute the jobs of a SLURM task in a pool, and write what happens into a file.
+    """Execute the jobs of a SLURM task in a pool, and write their events to a file.
 
-    If SLURM ends the task, by preemption or at its time limit, that is no failure of its runs: they have
-    checkpoints, with which another task goes on.
+    If SLURM ends the task, by preemption or at its time limit, its runs count as interrupted, not
+    as failed. Another task resumes them from their checkpoints.
+
+    Args:
+        jobs: The jobs by number.
+        workers: The number of worker processes.
+        events_file: The file to write events to.
     """
-    interruption.install()  # submitit would ignore scancel.
+    interruption.install()  # submitit would ignore the signal that scancel sends.
     with events_file.open("a", encoding="utf-8") as stream, interruption.as_exceptions():
 
         def write(entry: object) -> None:
@@ -163,26 +189,33 @@ def run_task(jobs: Mapping[int, Job], workers: int, events_file: Path) -> None:
 
         running: set[int] = set()
 
-        def tell() -> None:
-            # Before the workers have ended: SLURM leaves this process some seconds only.
+        def report_interruptions() -> None:
+            # Written before the workers end, because SLURM kills this process after a few seconds.
             for number in sorted(running):
                 write([number, to_dict(Failure("its SLURM task was ended", was_interrupted=True))])
 
         places = slots(workers, jobs_per_gpu=workers)
-        for event in pool.run_all(jobs, places, before_stopping=tell):
+        for event in pool.run_all(jobs, places, before_stopping=report_interruptions):
             running ^= {event.number}
             write([event.number, None if event.outcome is None else to_dict(event.outcome)])
         write(END)
 
 
 def max_array_size() -> int:
-    """Return the length of the longest array that the cluster takes."""
+    """Return the length of the longest array that the cluster accepts."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.M)
     return max(1, int(found[1])) if found else 1000
 
 
 def ask(command: Sequence[str]) -> str:
-    """Return what a command of SLURM prints. Raises AuxgradError if it fails."""
+    """Return the output of a SLURM command.
+
+    Args:
+        command: The program and its arguments.
+
+    Raises:
+        AuxgradError: The command fails or is not installed.
+    """
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
@@ -193,9 +226,10 @@ def ask(command: Sequence[str]) -> str:
 
 
 def _follow(tasks: Sequence[Task]) -> Iterator[Event]:
+    """Yield the events of the tasks until all are over or lost."""
     asked = time.monotonic()
     missing: set[str] = set()
-    while left := [task for task in tasks if not task.over]:
+    while left := [task for task in tasks if not task.is_over]:
         for task in left:
             yield from task.new_events()
         if time.monotonic() - asked >= SQUEUE_SECONDS:
@@ -203,23 +237,24 @@ def _follow(tasks: Sequence[Task]) -> Iterator[Event]:
             known = slurm_states([task.slurm_job for task in left])
             for task in left if known is not None else ():
                 assert known is not None
-                if task.over or task.slurm_job in known:
+                if task.is_over or task.slurm_job in known:
                     continue
-                # Twice in a row: its last lines may be on their way through a shared file system.
+                # A task is lost if two queries miss it. Its last events may arrive late through a
+                # shared file system.
                 if task.slurm_job in missing:
                     yield from task.new_events()
-                    if not task.over:
-                        yield from task.lost()
+                    if not task.is_over:
+                        yield from task.lost_events()
                 missing.add(task.slurm_job)
         time.sleep(POLL_SECONDS)
         interruption.check()
 
 
 def _cancel(slurm_jobs: Sequence[str]) -> None:
-    """Cancel tasks, and wait until their runs have been marked KILLED."""
+    """Cancel tasks, and wait until they have ended, so that their runs are marked KILLED."""
     if not slurm_jobs:
         return
-    print("stopping  SLURM tasks are being cancelled; once more stops at once", flush=True)
+    print("stopping  SLURM tasks are being cancelled; press Ctrl-C again to stop at once", flush=True)
     with contextlib.suppress(OSError):
         subprocess.run(["scancel", *slurm_jobs], capture_output=True)
     deadline = time.monotonic() + pool.GRACE_SECONDS

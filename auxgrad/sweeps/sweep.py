@@ -1,4 +1,4 @@
-"""Every distinct run of a plan, once, whatever happens in between."""
+"""Run a sweep: train each distinct config of a plan once, with retries and resumption."""
 
 from __future__ import annotations
 
@@ -26,23 +26,27 @@ from auxgrad.sweeps.plan import Plan
 from auxgrad.sweeps.progress import Progress, print_failures
 from auxgrad.sweeps.worker import Job
 
-# How often to ask for a run that another process has begun.
+# How often to check whether a run that another process is training has ended.
 POLL_SECONDS = 2
-# How often a run may be interrupted: one that never reaches its first checkpoint would go on for ever.
+# A run that is always interrupted before its first checkpoint would otherwise be repeated forever.
 MOST_INTERRUPTIONS = 50
 
 
 def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
-    """Run the configs of a plan that are not finished in the store, and return their results.
+    """Run the configs of a plan that are not finished in the store.
 
     Args:
-        plan: the configs; all have the same tracking.
-        executor: executes the jobs.
-        folder: for the output of all sweeps; a run is in FOLDER/<experiment>/<setting>/seed=<seed>.
+        plan: The configs; all must have the same tracking options.
+        executor: The executor of the jobs.
+        folder: The folder for the output of all sweeps. The output of a run is in
+            FOLDER/<experiment>/<setting>/seed=<seed>.
+
+    Returns:
+        The results of the runs of this sweep, without those that were finished before.
 
     Raises:
-        SweepFailed: after a table of failures, if a run has failed for good.
-        AuxgradError: before any run, if the plan, the data or the store cannot be used.
+        SweepFailed: A run failed after all retries. Raised at the end, after a table of failures.
+        AuxgradError: The plan, the data or the store cannot be used. Raised before any run.
     """
     first = plan.configs[0]
     for key in ("tracking", "force", "retries", "fail_fast", "dry_run"):
@@ -61,7 +65,7 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     finished = set() if first.force else store.finished_keys() & distinct.keys()
     todo = {key: config for key, config in distinct.items() if key not in finished}
     print(
-        f"plan      {plan.combinations:,} combination{'s' * (plan.combinations != 1)}, "
+        f"plan      {plan.n_combinations:,} combination{'s' * (plan.n_combinations != 1)}, "
         f"{len(distinct):,} distinct: {len(finished):,} finished, {len(todo):,} to run"
     )
     if dead:
@@ -89,7 +93,10 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
 
 
 def _identities(configs: Sequence[Config]) -> dict[Config, Identity]:
-    # The data is read here once: workers find the cache full, and identities need its fingerprint.
+    """Return the identity of each config, which includes the fingerprint of its data.
+
+    The data is loaded here once, which also fills its cache for the workers.
+    """
     problems = dict.fromkeys(config.problem for config in configs)
     fingerprints = {problem: load_data(problem).fingerprint for problem in problems}
     return {config: config.identity(fingerprints[config.problem]) for config in configs}
@@ -105,6 +112,7 @@ def _deliver(folder: Path, store: Store) -> None:
 
 
 def _summarise(identities: Mapping[Config, Identity], store: Store) -> None:
+    """Write a summary run for each setting of the sweep."""
     from auxgrad.reports import summaries
 
     settings = {identity.setting_key: identity for identity in identities.values()}
@@ -118,6 +126,7 @@ def _run(
     executor: Executor,
     folder: Path,
 ) -> dict[str, Outcome]:
+    """Run the configs and return their final outcomes by key; on an exception, say what is left."""
     first = next(iter(todo.values()))
     print(f"launcher  {executor.describe()}", flush=True)
     print(f"folders   {folder / first.tracking.experiment}", flush=True)
@@ -131,9 +140,9 @@ def _run(
             rounds = _Rounds(jobs, names, store, executor, progress, first.retries, first.fail_fast)
             outcomes = rounds.run()
         except BaseException:
-            with contextlib.suppress(Exception):  # The store may be what has failed.
+            with contextlib.suppress(Exception):  # The store may be the cause.
                 store.mark_dead_runs()
-            progress.say(f"stopped   {progress.summary()}; the same command goes on from here")
+            progress.say(f"stopped   {progress.summary()}; the same command continues from here")
             raise
         progress.say(f"sweep     {progress.summary()}")
     return outcomes
@@ -146,7 +155,20 @@ def _folder(parent: Path, config: Config, identity: Identity) -> Path:
 
 @dataclass
 class _Rounds:
-    """Rounds of launches until nothing is left, or a failure ends it all."""
+    """Launches the jobs in rounds until all have a final outcome, or `fail_fast` stops the sweep.
+
+    Attributes:
+        jobs: The jobs by the key of their run.
+        names: The names of the runs by key.
+        store: The store of the sweep.
+        executor: The executor of the jobs.
+        progress: The progress display.
+        retries: How often a failed run is tried again.
+        fail_fast: Whether to stop when a run has failed after all retries.
+        attempts: The number of failed attempts by key.
+        interruptions: The number of interruptions by key.
+        final: The final outcomes by key.
+    """
 
     jobs: Mapping[str, Job]
     names: Mapping[str, str]
@@ -160,12 +182,12 @@ class _Rounds:
     final: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self) -> dict[str, Outcome]:
-        """Return the final outcomes; with fail_fast those that are missing were not run."""
+        """Run all rounds and return the final outcomes by key; `fail_fast` may skip some."""
         left = list(self.jobs)
         self.attempts, self.interruptions = dict.fromkeys(left, 0), dict.fromkeys(left, 0)
         while left:
             outcomes = self._launch(left)
-            self.store.mark_dead_runs()  # Of workers that died in this round.
+            self.store.mark_dead_runs()  # The runs of workers that died in this round.
             for key, outcome in outcomes.items():
                 self.attempts[key] += _has_failed(outcome)
                 self.interruptions[key] += _was_interrupted(outcome)
@@ -175,15 +197,16 @@ class _Rounds:
                 break
             left = [key for key in left if key not in self.final]
             if self.fail_fast:
-                left.sort(key=lambda key: -self.attempts[key])  # What has failed once decides first.
+                # Failed runs are retried first, because another failure stops the sweep.
+                left.sort(key=lambda key: -self.attempts[key])
             if left and all(_is_elsewhere(outcomes.get(key)) for key in left):
-                self.progress.say(f"waiting   for {len(left)} of another process")
+                self.progress.say(f"waiting   for {len(left)} in another process")
                 self._await_others(left)
                 left = [key for key in left if key not in self.final]
         return self.final
 
     def _launch(self, keys: Sequence[str]) -> dict[str, Outcome]:
-        """Launch each run once, as far as it gets."""
+        """Launch each run once and return the outcomes by key; `fail_fast` may skip some."""
 
         def watch(event: Event) -> bool:
             key, outcome = keys[event.number], event.outcome
@@ -198,15 +221,16 @@ class _Rounds:
         return {keys[number]: each for number, each in self.executor.run(jobs, watch).items()}
 
     def _is_final(self, key: str, outcome: Outcome, attempts: int | None = None) -> bool:
+        """Return whether the outcome is final, so that the run is not launched again."""
         if isinstance(outcome, Result):
             return True
         if outcome.was_interrupted:
             return self.interruptions[key] > MOST_INTERRUPTIONS
         made = self.attempts[key] if attempts is None else attempts
-        return outcome.counts and (not outcome.retry or made > self.retries)
+        return outcome.is_failed_attempt and (not outcome.retry or made > self.retries)
 
     def _await_others(self, keys: Sequence[str]) -> None:
-        """Wait until no other process is at work on any of these runs; take what they have finished."""
+        """Wait until other processes have ended these runs, and collect their results."""
         waiting = set(keys)
         while waiting:
             running = self.store.mark_dead(self.store.runs("RUNNING"))
@@ -214,7 +238,7 @@ class _Rounds:
             for key in ended:
                 found = [run for run in self.store.runs("FINISHED", key) if "test_loss" in run.metrics]
                 for run in found[:1]:
-                    self.final[key] = Result.of_metrics(run.run_id, run.metrics)
+                    self.final[key] = Result.from_metrics(run.run_id, run.metrics)
                     self.progress.end(-1, self.names[key], self.final[key], True)
             waiting -= ended
             if waiting:
@@ -223,7 +247,7 @@ class _Rounds:
 
 
 def _has_failed(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and outcome.counts
+    return isinstance(outcome, Failure) and outcome.is_failed_attempt
 
 
 def _was_interrupted(outcome: Outcome) -> bool:

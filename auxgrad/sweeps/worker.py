@@ -1,4 +1,4 @@
-"""A process that works through jobs."""
+"""Jobs, and the worker that executes them one after another in a process."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ if TYPE_CHECKING:
     from auxgrad.execution.session import Session
 
 LOG_FILE = "output.log"
-MOST_GROWTH = 1 << 30  # Bytes.
+MOST_GROWTH = 1 << 30  # In bytes.
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made.
+    """A run to be executed, in a form that can be sent to another process.
 
     Attributes:
-        packed: its config, pickled: the user's modules are imported where and when it runs.
-        folder: what is wanted for its output.
-        once: whether the run is left to whoever has finished it or is at work on it.
+        packed: The pickled config. It is unpickled by the worker, which imports the user's modules
+            then.
+        folder: The preferred output folder.
+        once: Whether to skip the run if it is finished in the store or another process is training
+            it.
     """
 
     packed: bytes
@@ -43,11 +45,21 @@ class Job:
 
     @staticmethod
     def of(config: Config, folder: Path, once: bool = False) -> Job:
-        """Return the job of a config."""
+        """Return the job of a config.
+
+        Args:
+            config: The config of the run.
+            folder: The preferred output folder.
+            once: Whether to skip the run if it is finished or another process is training it.
+        """
         return Job(pickle.dumps(config), folder, once)
 
     def config(self) -> Config:
-        """Return the config. Raises ConfigError if a module of the user's cannot be imported here."""
+        """Return the config.
+
+        Raises:
+            ConfigError: A module of the user cannot be imported in this process.
+        """
         try:
             with contextlib.nullcontext() if "tensorflow" in sys.modules else quiet_stderr():
                 config: Config = pickle.loads(self.packed)
@@ -57,7 +69,10 @@ class Job:
 
 
 class Worker:
-    """Makes runs in this process, with a session of its own. What they print goes into their folders."""
+    """Executes jobs in this process, in its own session.
+
+    The output of each run goes to output.log in its folder.
+    """
 
     def __init__(self) -> None:
         self._session: Session | None = None
@@ -65,7 +80,11 @@ class Worker:
         self._memory = 0
 
     def __call__(self, job: Job) -> Outcome:
-        """Make the run and return its result, or its failure."""
+        """Execute a job and return its result or its failure.
+
+        Args:
+            job: The job.
+        """
         folder = ""
         try:
             claimed = claim_folder(job.folder)
@@ -81,29 +100,29 @@ class Worker:
         self._session = self._session or Session()
         return self._session.run(job.config(), folder, log_model=False, once=job.once)
 
-    def is_worn(self) -> bool:
-        """Return whether the process has grown so much that a new one should take over.
+    def needs_replacement(self) -> bool:
+        """Return whether the process should be replaced because its memory has grown too much.
 
-        TensorFlow keeps what it compiles until the process ends: for networks that cannot be trained
-        again, see `auxgrad.training.reuse`, that is something for every run.
+        TensorFlow keeps compiled functions until the process ends. Memory grows with each run if
+        the compiled model cannot be reused, see `auxgrad.training.reuse`.
         """
         memory = psutil.Process().memory_info().rss
         self._memory = self._memory or memory
         return memory - self._memory > MOST_GROWTH
 
-    def tidy(self) -> None:
-        """Free what the last run has left in reference cycles."""
+    def collect_garbage(self) -> None:
+        """Free the objects that the last run left in reference cycles."""
         gc.collect()
         if not self._is_frozen:
-            # What stays for good, the modules above all, is set aside: to look through it after every
-            # run would take longer than all else.
+            # Permanent objects, most of them modules, are frozen. Searching them after each run
+            # would take longer than everything else.
             gc.freeze()
             self._is_frozen = True
 
 
 @contextlib.contextmanager
 def _output_to(file: Path) -> Iterator[None]:
-    """Send all that this process writes into a file, the output of its libraries included."""
+    """Redirect the output of this process to a file, including the output of its libraries."""
     kept = os.dup(1), os.dup(2)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()

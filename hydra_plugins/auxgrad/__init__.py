@@ -1,1 +1,4 @@
-"""What Hydra must find by name. Every Hydra program imports this: no TensorFlow, no MLflow here."""
+"""The Hydra plugins of auxgrad.
+
+Every Hydra program in the environment imports them, so they must not import TensorFlow or MLflow.
+"""

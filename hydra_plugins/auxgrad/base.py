@@ -1,4 +1,4 @@
-"""What the launchers have in common: overrides to configs, outcomes to what Hydra takes back."""
+"""The base class of the launchers, which turns overrides into jobs for an executor."""
 
 from __future__ import annotations
 
@@ -27,31 +27,51 @@ if TYPE_CHECKING:
 
 
 class AuxgradLauncher(Launcher):
-    """A launcher that hands typed configs to an executor. The grid sweeper uses the executor itself."""
+    """A launcher that passes typed configs to an executor.
+
+    The grid sweeper uses the executor directly.
+    """
 
     executor: Executor
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Check the callbacks, set the environment variables and make the executor.
+
+        Raises:
+            ConfigError: A callback needs the start or the end of a job, which is not supported.
+        """
         self._config, self._loader = config, hydra_context.config_loader
         for name, callback in config.hydra.callbacks.items():
             kind: Any = get_class(callback._target_)
             if kind.on_job_start != Callback.on_job_start or kind.on_job_end != Callback.on_job_end:
                 raise ConfigError(
-                    f"hydra.callbacks.{name}: auxgrad's launchers call none at the start or end of a job"
+                    f"hydra.callbacks.{name}: auxgrad's launchers do not support callbacks "
+                    "at the start or end of a job"
                 )
         os.environ.update(config.hydra.job.env_set)  # Inherited by workers and SLURM tasks.
         self.executor = self.make_executor()
 
     @abstractmethod
     def make_executor(self) -> Executor:
-        """Return what executes the jobs."""
+        """Return the executor of the jobs."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """For sweepers of others: every job's best validation loss, or its error."""
+        """Execute jobs for another sweeper, such as Optuna.
+
+        Args:
+            job_overrides: The overrides of each job.
+            initial_job_idx: The number of the first job.
+
+        Returns:
+            The best validation loss or the error of each job.
+
+        Raises:
+            ConfigError: A config is wrong, or the store cannot be used from all machines.
+        """
         composed = [
             self._loader.load_sweep_config(self._config, quote_values(overrides))
             for overrides in job_overrides
@@ -90,14 +110,23 @@ def _returned(outcome: Outcome | None, overrides: list[str]) -> JobReturn:
 
 
 def require(launcher: str, package: str, extra: str) -> None:
-    """Raise ConfigError unless a package is installed."""
+    """Check that a package is installed.
+
+    Args:
+        launcher: The name of the launcher that needs it.
+        package: The name of the package.
+        extra: The extra of auxgrad that installs it.
+
+    Raises:
+        ConfigError: The package is not installed.
+    """
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
             f"hydra/launcher={launcher}: the package {package} is not installed; "
-            f"the extra auxgrad[{extra}] has it"
+            f"install the extra auxgrad[{extra}]"
         )
 
 
 def plain(node: Any, resolve: bool = True) -> Any:
-    """Return a node of a config as Python's own dict or list."""
+    """Return a node of a config as a plain dictionary, list or value."""
     return OmegaConf.to_container(node, resolve=resolve) if OmegaConf.is_config(node) else node

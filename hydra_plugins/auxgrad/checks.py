@@ -1,4 +1,4 @@
-"""The Hydra callback that checks what was composed before Hydra writes anything."""
+"""The Hydra callback that checks the composed config before Hydra writes anything."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from auxgrad.errors import ConfigError
 
 
 class Checks(Callback):
-    """Ends the program in one line if a run or a sweep cannot be started.
+    """Ends the program with a message of one line if the config is wrong.
 
-    Hydra turns every exception of a callback into a warning, but lets SystemExit pass.
+    Errors are raised as SystemExit, because Hydra turns other exceptions of a callback into
+    warnings.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the config of a single run."""
         try:
             check_run(config)
         except ConfigError as error:
             raise SystemExit(f"auxgrad: {error}") from None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the config of a sweep."""
         try:
             check_sweep(config)
         except ConfigError as error:

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=grid`: every distinct run of a grid, once."""
+"""The sweeper `hydra/sweeper=grid`, which runs each distinct config of a grid once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 class GridSweeper(Sweeper):
-    """Plans the distinct runs of a grid and hands them to `auxgrad.sweeps`."""
+    """Plans the distinct runs of a grid and executes them with `auxgrad.sweeps`.
+
+    Args:
+        dir: The folder for the output of all sweeps.
+        params: The values of each key, as in conf/hydra/sweeper/grid.yaml.
+        grids: Further mappings like `params`. Each of them makes a grid together with `params`.
+    """
 
     def __init__(
         self,
@@ -35,6 +41,12 @@ class GridSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Check the options of the sweep and make the executor.
+
+        Raises:
+            ConfigError: An option of Hydra's sweeps was set that has no effect here, or the
+                launcher is not one of auxgrad's.
+        """
         self._config, self._loader = config, hydra_context.config_loader
         sweep, choices = config.hydra.sweep, config.hydra.runtime.choices
         if str(sweep.dir) != self._dir:
@@ -48,7 +60,7 @@ class GridSweeper(Sweeper):
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        # Not isinstance: Hydra executes the modules of its plugins twice.
+        # isinstance would fail, because Hydra executes the modules of its plugins twice.
         executor: Executor | None = getattr(launcher, "executor", None)
         if executor is None:
             raise ConfigError(
@@ -58,7 +70,18 @@ class GridSweeper(Sweeper):
         self._executor = executor
 
     def sweep(self, arguments: list[str]) -> list[Result]:
-        """Run what is not finished yet. Raises SweepFailed if a run failed."""
+        """Run the configs that are not finished.
+
+        Args:
+            arguments: The overrides of the command line.
+
+        Returns:
+            The results of the runs.
+
+        Raises:
+            SweepFailed: A run failed after all retries.
+            AuxgradError: The plan, the data or the store cannot be used.
+        """
         from auxgrad.sweeps.plan import plan
         from auxgrad.sweeps.sweep import sweep
 

@@ -1,4 +1,4 @@
-"""`hydra/launcher=basic|local|ray|slurm`: where the runs of a sweep are executed."""
+"""The launchers `hydra/launcher=basic|local|ray|slurm`, which choose where runs are executed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 
 class SerialLauncher(AuxgradLauncher):
-    """In this process, one run after another; the keys are those of conf/hydra/launcher/basic.yaml."""
+    """Executes runs in this process, with the options in conf/hydra/launcher/basic.yaml."""
 
     def make_executor(self) -> Executor:
+        """Return an executor that executes jobs in this process."""
         from auxgrad.sweeps.serial import SerialExecutor
 
         return SerialExecutor()
 
 
 class LocalLauncher(AuxgradLauncher):
-    """Worker processes on this machine; the keys are those of conf/hydra/launcher/local.yaml."""
+    """Executes runs in local worker processes, with the options in conf/hydra/launcher/local.yaml."""
 
     def __init__(self, workers: int | None, jobs_per_gpu: int) -> None:
         check_at_least("hydra.launcher.workers", workers, 1, none_allowed=True)
@@ -32,31 +33,34 @@ class LocalLauncher(AuxgradLauncher):
         self._workers, self._jobs_per_gpu = workers, jobs_per_gpu
 
     def make_executor(self) -> Executor:
+        """Return an executor that executes jobs in local worker processes."""
         from auxgrad.sweeps.pool import LocalExecutor
 
         return LocalExecutor(self._workers, self._jobs_per_gpu)
 
 
 class RayLauncher(AuxgradLauncher):
-    """Actors of a Ray cluster; the keys are those of conf/hydra/launcher/ray.yaml."""
+    """Executes runs in Ray actors, with the options in conf/hydra/launcher/ray.yaml."""
 
     def __init__(self, ray: Mapping[str, Any]) -> None:
         require("ray", "ray", "ray")
         self._ray = ray
 
     def make_executor(self) -> Executor:
+        """Return an executor that executes jobs in Ray actors."""
         from auxgrad.sweeps.ray import RayExecutor
 
         init = plain(self._ray["init"])
         environment = init["runtime_env"].setdefault("env_vars", {})
         environment.update(self._config.hydra.job.env_set)
         places = [str(Path.cwd()), environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))  # Modules of the user's.
+        # Actors import the user's modules from the working directory.
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         return RayExecutor(init, plain(self._ray["remote"]))
 
 
 class SlurmLauncher(AuxgradLauncher):
-    """SLURM tasks, through submitit; the keys are those of conf/hydra/launcher/slurm.yaml."""
+    """Executes runs in SLURM tasks, with the options in conf/hydra/launcher/slurm.yaml."""
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class SlurmLauncher(AuxgradLauncher):
         self._sbatch = {key: value for key, value in sbatch.items() if value is not None}
 
     def make_executor(self) -> Executor:
+        """Return an executor that executes jobs in SLURM tasks."""
         from auxgrad.sweeps.slurm import SlurmExecutor
 
         return SlurmExecutor(Path(self._log_dir), self._runs_per_task, self._workers, self._sbatch)

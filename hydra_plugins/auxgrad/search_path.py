@@ -1,6 +1,6 @@
-"""The folders of the user's, for the help and the completion of the shell.
+"""Add the user's config folders to Hydra's search path, for its help and shell completion.
 
-Hydra itself looks into them only when it composes a config.
+Hydra itself adds them only when it composes a config.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from auxgrad.config.composing import USER_PATHS
 
 
 class UserPaths(SearchPathPlugin):
-    """Adds what `auxgrad.config.entry.prepare` has found; in other programs of Hydra that is nothing."""
+    """Adds the folders that `auxgrad.config.entry.prepare` found; none in other Hydra programs."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders that are listed in the environment variable."""
         for path in filter(None, os.environ.get(USER_PATHS, "").split("\n")):
             search_path.append("auxgrad", path)

@@ -1,4 +1,4 @@
-"""The pages that a run and `python -m auxgrad.ui` print, in a real browser: `pytest -m browser`."""
+"""The printed pages show their charts in a real browser: `pytest -m browser`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def browser(tmp_path):
         "disable-sync",
     ):
         options.add_argument(f"--{flag}")
-    # Tall: the page draws only the charts in sight, and the losses come last.
+    # A tall window, because the page draws only visible charts, and the losses come last.
     options.add_argument("--window-size=1500,6000")
     options.add_argument(f"--user-data-dir={tmp_path / 'chromium'}")
     driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
@@ -43,13 +43,13 @@ def wait_for(condition, seconds=60):
 
 @pytest.fixture
 def text(browser):
-    """What is to be read on the page now."""
+    """Return the text that the page shows now."""
     return lambda: browser.find_element("tag name", "body").text
 
 
 @pytest.fixture
 def drawn(browser):
-    """How many charts with lines or bars are on the page now."""
+    """Return the number of charts with lines or bars on the page."""
     return lambda: browser.execute_script(
         "return [...document.querySelectorAll('.js-plotly-plot')].filter(plot =>"
         " plot.querySelector('.scatterlayer path.js-line, .barlayer .point path')).length"
@@ -92,13 +92,13 @@ def test_the_view_of_a_sweep(browser, text, drawn, tmp_path, small, sweep):
         assert "Group: Projection" in page
         screenshot(browser, tmp_path / "charts.png")
 
-        browser.set_window_size(2400, 1200)  # Columns out of sight are not on the page.
+        browser.set_window_size(2400, 1200)  # The page has no invisible columns.
         browser.get(links["table"])
         wait_for(lambda: "Group: SingleTask" in text() and "seed" in text())
         knobs = ["mode", "lam", "alpha", "overall", "seed", "test_loss", "test_accuracy"]
 
         def columns():
-            """From left to right; the page puts them there one after the other."""
+            """Return the columns from left to right; the page adds them one by one."""
             cells = browser.find_elements("class name", "ag-header-cell")
             found = [(cell.location["x"], cell.text) for cell in cells if cell.text in knobs]
             return [name for _, name in sorted(found)]

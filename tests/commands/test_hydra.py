@@ -1,4 +1,4 @@
-"""What Hydra offers is obeyed, or refused in one line before anything is written."""
+"""Features of Hydra work, or are refused in one line before anything is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def study(tmp_path, train):
-    """A folder of a user's own, with an apostrophe in its name, and the command line in it."""
+    """Return a function that runs the command in a study, whose folder has an apostrophe."""
     folder = tmp_path / "it's mine"
     files = {
         "study.yaml": ("defaults: [config, override lam: '42.5', _self_]\nproblem: {hidden: [7]}\n"),
@@ -38,7 +38,7 @@ def shown(done):
     return done.stdout.splitlines()
 
 
-def test_a_primary_config_of_ones_own(study):
+def test_a_custom_primary_config(study):
     lines = shown(study("-cn", "study", "--cfg", "job", "alpha=0.3"))
     assert {"lam: 42.5", "alpha: 0.3", "mode: Projection", "  - 7"} <= set(lines)
     lines = shown(study("-cn", "study", "--cfg", "hydra", "-p", "hydra.sweeper"))
@@ -52,13 +52,13 @@ def test_a_search_path_keeps_the_value_groups(study):
     assert {"lam: 0.25", "seed: 7"} <= set(shown(study("-cn", "path", "--cfg", "job", "seed=7")))
 
 
-def test_an_experiment_goes_before_the_defaults(study):
+def test_an_experiment_takes_precedence_over_the_defaults(study):
     lines = shown(study("experiment=fast", "--cfg", "all"))
     assert {"  experiment: quick", "retries: 5"} <= set(lines)
     targets = "\n".join(lines)
     assert "_target_: hydra._internal.core_plugins.basic_sweeper.BasicSweeper" in targets
     assert "_target_: hydra_plugins.auxgrad.launchers.SerialLauncher" in targets
-    # The command line goes before the experiment.
+    # The command line takes precedence over the experiment.
     lines = shown(study("experiment=fast", "retries=2", "hydra/sweeper=grid", "--cfg", "all"))
     assert "retries: 2" in lines
     assert "_target_: hydra_plugins.auxgrad.grid_sweeper.GridSweeper" in "\n".join(lines)
@@ -83,7 +83,8 @@ def test_yaml_lists_are_the_values_of_a_sweep(study, small):
         (["-m", "hydra.sweep.subdir=x"], "hydra.sweep.subdir: hydra/sweeper=grid names folders by"),
         (
             ["-m", "+hydra.callbacks.log._target_=hydra.experimental.callbacks.LogJobReturnCallback"],
-            "hydra.callbacks.log: auxgrad's launchers call none at the start or end of a job",
+            "hydra.callbacks.log: auxgrad's launchers do not support callbacks at the start or end of a "
+            "job",
         ),
         (["-m", "hydra/sweeper=basic", "lam=1,-2"], "lam=-2: must be a finite number >= 0"),
         (["dry_run=true"], "dry_run=true: shows the plan of a sweep; add --multirun"),

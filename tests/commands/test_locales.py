@@ -1,4 +1,4 @@
-"""A locale that knows ASCII only: nothing that is printed fails."""
+"""Commands work in a locale that has only ASCII characters."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_cache_whose_name_the_locale_does_not_have(tmp_path, corpus):
 
 
 def test_processes_of_a_command(tmp_path):
-    """As the workers of a sweep are, whose output goes into files."""
+    """The output of the workers of a sweep goes to files."""
     code = (
         "import subprocess, sys\n"
         "from auxgrad.config.entry import exit_cleanly\n"

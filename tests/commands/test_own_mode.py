@@ -1,4 +1,4 @@
-"""A mode from a folder of the user's own: no change to the package."""
+"""A user can add a mode in a folder outside the package."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def study(tmp_path) -> Path:
 
 
 def auxgrad_train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The script, which unlike `python -m` has no working directory on its path."""
+    """Run the script, which does not add the working directory to the path, unlike `python -m`."""
     script = Path(sys.executable).with_name("auxgrad-train")
     command = [script, "--config-dir", "conf", *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
@@ -123,7 +123,7 @@ def test_own_modes_are_known_by_name(study):
     )
     assert not (study / "mlflow.db").exists()
     assert "Halfway" in auxgrad_train("--help", cwd=study).stdout
-    # Without --config-dir, where Hydra alone would not look.
+    # Without --config-dir, Hydra would not find the folder.
     command = [sys.executable, "-m", "auxgrad.train"]
     words = [*command, "hydra.searchpath=[file://conf]", "--help"]
     assert "Halfway" in subprocess.run(words, cwd=study, capture_output=True, text=True).stdout

@@ -1,4 +1,4 @@
-"""The example study, in a folder of its own: a problem and a mode without a change to the package."""
+"""The example study adds a problem and a mode in a folder outside the package."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_study_from_sweep_to_report(study, small):
     assert "6 combinations, 6 distinct: 0 finished, 6 to run" in shown
     assert "6 done, 0 failed" in shown
     assert "6 distinct: 6 finished, 0 to run" in train(study, *words, "dry_run=true")
-    # The baseline has no rule: only the other modes that are edited are run again.
+    # The baseline has no rule, so only the runs with the edited rule are repeated.
     edit(study / "rules.py", ("-0.5", "-0.25"))
     assert "6 distinct: 4 finished, 2 to run" in train(study, *words)
 
@@ -42,10 +42,13 @@ def test_a_study_from_sweep_to_report(study, small):
     [digits] = (study / "reports/auxgrad").glob("problem=digits*")
     [reviews] = (study / "reports/auxgrad").glob("problem=reviews*")
     assert "6 finished runs in 3 settings, 2 seeds" in done.stdout
-    assert "2 finished, on other data or by another method or rule" in (digits / "report.md").read_text()
+    assert (
+        "2 finished, because the newest ones have other data or another method or rule"
+        in (digits / "report.md").read_text()
+    )
     assert len((reviews / "runs.csv").read_text().splitlines()) == 2
 
-    # What the store has tells the two versions of the rule apart, in names and in numbers.
+    # The stored runs differ between the two versions of the rule, in names and in results.
     store = open_store(TrackingConfig(uri=f"sqlite:///{study}/mlflow.db"))
     runs = [run for run in store.runs("FINISHED") if run.params["mode"] == "Halfway"]
     losses = {(run.params["config"], run.params["seed"]): run.metrics["test_loss"] for run in runs}
@@ -54,17 +57,17 @@ def test_a_study_from_sweep_to_report(study, small):
     [dataset] = store.client.get_run(runs[0].run_id).inputs.dataset_inputs
     assert (dataset.dataset.name, runs[0].params["problem"]) == ("digits", "digits")
 
-    # An edited problem is another one, even if its numbers are the same.
+    # An edited problem counts as another problem, even with the same results.
     edit(study / "digits.py", ("from typing", "# Edited.\nfrom typing"))
     assert "6 distinct: 0 finished, 6 to run" in train(study, *words, "dry_run=true")
 
 
-def test_an_error_in_the_users_code_is_shown_from_there_on(study):
+def test_the_traceback_of_an_error_in_user_code_starts_there(study):
     edit(study / "digits.py", ("load_digits(return_X_y=True)", "load_digits(return_X_y=True)[2]"))
     done = script("train", "--config-dir", "conf", "problem=digits", cwd=study)
     assert done.returncode == 1
     lines = done.stderr.strip().splitlines()
-    assert lines[1] == "Traceback (most recent call last):"  # After a line of Hydra's.
+    assert lines[1] == "Traceback (most recent call last):"  # Hydra prints the first line.
     assert lines[2].startswith(f'  File "{study}/digits.py", line ')
     assert lines[-1] == "IndexError: tuple index out of range"
     assert not any("auxgrad/" in line for line in lines)

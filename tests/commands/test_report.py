@@ -1,4 +1,4 @@
-"""`python -m auxgrad.report` on real stores: of a real sweep, and of runs made for the case."""
+"""`python -m auxgrad.report` on the store of a real sweep, and on stores with made-up runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from auxgrad.report import Request, make
 from auxgrad.reports.csv_files import read_runs
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.report import Published, Report
-from auxgrad.reports.runs import RunSet, from_store
+from auxgrad.reports.runs import RunSet
+from auxgrad.reports.runs.selection import from_store
 
 FIGURES = ("test_loss", "modes", "losses", "censoring")
 LISTED = {
@@ -51,7 +52,7 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory, corpus, cache) -> Path:
-    """A folder with the store of a sweep: 7 settings, 2 seeds."""
+    """Return a folder with the store of a sweep: 7 settings, 2 seeds."""
     folder = tmp_path_factory.mktemp("swept")
     small = ["data=aclimdb", f"data.path={corpus}", f"data.cache_dir={cache}", *SMALL]
     sweep = ["mode=SingleTask,Multitask,Projection", "lam=1,10", "alpha=0.01,1", "seed=range(2)"]
@@ -116,7 +117,7 @@ def test_a_sweep_becomes_a_report(swept):
     assert run.data.metrics == {"runs": 14, "settings": 7}
     stored = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert stored == {file.name for file in folder.iterdir()}
-    # What the runs recorded of the loss is on the axes.
+    # The axes have the label of the loss that the runs recorded.
     assert "test loss (cross-entropy, nats)" in (folder / "test_loss.svg").read_text()
 
 
@@ -160,7 +161,7 @@ def test_curves_are_read_as_mlflow_has_them(swept, monkeypatch):
 def make_run(
     store, loss, *overrides, status="FINISHED", fingerprint="f" * 64, about=None, curve=(), **metrics
 ):
-    """Write a run with as little on record as a report needs, into a real store."""
+    """Write a run with the minimum that a report needs to a real store."""
     identity = compose(overrides).identity(fingerprint)
     record = store.start_run(identity, {}, Dataset("d", "0" * 64, "{}", "{}"))
     if loss is not None:
@@ -193,7 +194,7 @@ UP = {"accuracy": {"maximize": True}}
 
 
 def make_accurate(store, about=UP):
-    """Runs of which those with the lowest loss have the lowest accuracy."""
+    """Write runs in which the lowest loss has the lowest accuracy."""
     for seed in range(3):
         more = {"about": about, "curve": (0.5, 0.6)}
         for words, loss, accuracy in (
@@ -216,7 +217,9 @@ def test_a_report_on_another_metric(store, capsys):
     assert {"test_accuracy_mean", "test_accuracy_std", "best_val_accuracy_mean"} < table[0].keys()
     assert [row["lam"] for row in table if row["best"] == "true"] == ["0", "30"]
     assert [row["test_accuracy_mean"] for row in table] == ["0.81", "0.86", "0.91", ""]
-    assert table[-1]["note"] == "1 diverged, left out, 2 seeds missing"  # As in the report on the loss.
+    assert (
+        table[-1]["note"] == "1 diverged, left out, 2 seeds missing"
+    )  # The report on the loss has the same note.
     [test] = rows(folder / "significance.csv")
     assert (test["b"], test["difference"]) == ("Multitask lam=30", "-0.1")
     text = (folder / "report.md").read_text()
@@ -251,7 +254,7 @@ def test_a_report_on_another_metric(store, capsys):
 def test_the_label_of_the_loss_is_on_the_axes(store):
     about = {"loss": {"label": "squared error, m²"}}
     make_run(store, 0.3, "mode=SingleTask", about=about)
-    make_run(store, 0.3, "mode=Multitask", "lam=3")  # Of before labels were recorded.
+    make_run(store, 0.3, "mode=Multitask", "lam=3")  # A run without a recorded label.
     found = from_store(store.runs(), {})
     shown = [
         Report.of(part, part.studies()[0], Published(), Metric()).metric
@@ -264,7 +267,9 @@ def test_the_label_of_the_loss_is_on_the_axes(store):
 def test_which_way_is_better_must_be_known(store):
     asked = ["--metric", "test_accuracy"]
     make_accurate(store, about=None)
-    with pytest.raises(AuxgradError, match="do not say whether higher is better; add --maximize or --m"):
+    with pytest.raises(
+        AuxgradError, match="did not record whether higher is better; add --maximize or --m"
+    ):
         make(Request.of(asked))
     bests = [
         rows(make(Request.of([*asked, flag])) / "table.csv") for flag in ("--maximize", "--minimize")
@@ -275,21 +280,23 @@ def test_which_way_is_better_must_be_known(store):
     ]
     make_accurate(store)
     with pytest.raises(
-        AuxgradError, match=r"^--minimize: of test_accuracy higher is better, by what the"
+        AuxgradError, match=r"^--minimize: the runs recorded that a higher test_accuracy is better$"
     ):
         make(Request.of([*asked, "--minimize"]))
     make_run(
         store, 0.3, "mode=SingleTask", "seed=9", about={"accuracy": {"maximize": False}}, test_accuracy=1
     )
-    with pytest.raises(AuxgradError, match="some runs say that higher is better, others that lower is"):
+    with pytest.raises(
+        AuxgradError, match="some runs recorded that higher is better, others that lower is"
+    ):
         make(Request.of(asked))
-    with pytest.raises(AuxgradError, match=r"^--maximize: of test_loss lower is always better$"):
+    with pytest.raises(AuxgradError, match=r"^--maximize: a lower test_loss is always better$"):
         Request.of(["--maximize"])
     assert make(Request.of(["--minimize"])).name == "auxgrad_3"
 
 
 def test_a_metric_that_is_not_there(store, capsys):
-    listed = "in the store are: test_accuracy, test_loss$"
+    listed = "the store has: test_accuracy, test_loss$"
     make_accurate(store)
     for name in ("test_f1", "accuracy", "test_"):
         with pytest.raises(AuxgradError, match=f"^--metric={name}: .*; {listed}"):
@@ -297,7 +304,7 @@ def test_a_metric_that_is_not_there(store, capsys):
     with pytest.raises(AuxgradError, match=r"^--metric=accuracy: must begin with test_$"):
         make(Request.of(["--metric=accuracy", "--runs=any.csv"]))
     with pytest.raises(
-        AuxgradError, match=r"^--compare=figure7: has means of test_loss only, none of te"
+        AuxgradError, match=r"^--compare=figure7: has means of test_loss only, not of te"
     ):
         make(Request.of(["--metric=test_accuracy", "--compare=figure7"]))
     assert not Path("reports").exists()
@@ -307,12 +314,10 @@ def test_a_metric_that_is_not_there(store, capsys):
     assert (folder / "test_accuracy.png").exists()
     expected = (
         "missing   problem=reviews data=imdb25k problem.hidden=[8]: nothing to report; "
-        "there are 1 without a test accuracy\n"
+        "found 1 without a test accuracy\n"
     )
     assert expected in capsys.readouterr().out
-    with pytest.raises(
-        AuxgradError, match="no finished run with a test accuracy; there are 1 without a"
-    ):
+    with pytest.raises(AuxgradError, match="no finished run with a test accuracy; found 1 without a"):
         make(Request.of(["--metric=test_accuracy", "problem.hidden=[8]"]))
 
 
@@ -345,7 +350,7 @@ def test_failures_divergence_and_missing_seeds_are_marked(store, capsys):
 
 
 def test_the_runs_are_left_as_they_are(store):
-    """Another machine may be at work on what looks dead from here."""
+    """A run that looks dead may be running on another machine."""
     make_run(store, 0.3, "mode=SingleTask")
     other = compose(["mode=SingleTask", "seed=1"]).identity("f" * 64)
     writer = store.start_run(other, {}, Dataset("d", "0" * 64, "{}", "{}"))
@@ -362,10 +367,12 @@ def test_one_seed(store, capsys):
     folder = make(Request.of(["--compare", "figure7"]))
     out = capsys.readouterr().out
     assert "SingleTask       0.3000 (one run: no interval)" in out
-    assert "0 of 0 settings agree within 95 %. Of 2 it cannot be told: one run only." in out
+    assert (
+        "0 of 0 settings agree within 95 %. 2 cannot be compared, because there is only one run." in out
+    )
     text = (folder / "report.md").read_text()
-    assert "Nothing to test: it takes two modes with two finished runs each." in text
-    assert "one run: cannot be told" in text
+    assert "Nothing to test: a test needs two modes with two finished runs each." in text
+    assert "unknown: one run" in text
     assert "nan" not in text.lower()
 
 
@@ -390,12 +397,12 @@ def test_each_study_is_compared_with_its_own_published_means(store, capsys):
     }
     out = capsys.readouterr().out
     line = "overview  none: SingleTask and another mode must have converged in every study"
-    assert line in out  # The third study has SingleTask alone.
+    assert line in out  # The third study has only SingleTask.
     assert out.count("compare   figure5: 2 of 2 settings agree within 95 %.") == 2
-    assert "compare   figure5: No setting of this study is in it." in out
+    assert "compare   figure5: It has no setting of this study." in out
     text = (folder / "problem=synthetic_problem.task=similar" / "report.md").read_text()
     assert "Only in figure5 (19): " in text
-    # A file of the runs knows the task too.
+    # A CSV file of the runs has the task too.
     runs = folder / "problem=synthetic_problem.task=similar" / "runs.csv"
     again = make(Request.of([f"--runs={runs}", "--compare=figure5"]))
     assert {row["published"] for row in rows(again / "comparison.csv")} == {"0.44729", "0.43209"}
@@ -445,11 +452,11 @@ def test_data_with_failed_runs_only_is_named(store, capsys):
     folder = make(Request.of([]))
     assert (folder / "table.csv").exists()
     expected = "missing   problem=reviews data=imdb25k problem.hidden=[8]: nothing to report; "
-    assert f"{expected}there are 1 FAILED\n" in capsys.readouterr().out
+    assert f"{expected}found 1 FAILED\n" in capsys.readouterr().out
 
 
 def test_the_title_of_a_study_can_be_a_folder(store):
-    """What an option's value holds is never taken for a part of the name."""
+    """The value of an option is never interpreted as a part of the title."""
     make_run(store, 0.3, "mode=SingleTask")
     make_run(store, 0.9, "mode=SingleTask", "problem.hidden=[8,8]", "data.num_words=60")
     folder = make(Request.of([]))
@@ -463,7 +470,7 @@ def test_the_title_of_a_study_can_be_a_folder(store):
     assert row["changes"] == "data.num_words=60 problem.hidden=[8,8]"
 
 
-def test_what_was_left_out_is_said(store, capsys):
+def test_what_was_left_out_is_noted(store, capsys):
     for seed in range(2):
         make_run(store, 0.9, "mode=SingleTask", f"seed={seed}", fingerprint="e" * 64)
         make_run(store, 0.3, "mode=SingleTask", f"seed={seed}")
@@ -472,7 +479,7 @@ def test_what_was_left_out_is_said(store, capsys):
     assert (row["runs"], row["test_loss_mean"]) == ("1", "0.3")
     out = capsys.readouterr().out
     for line in (
-        "Left out: 1 finished, on other data or by another method or rule than the newest.",
+        "Left out: 1 finished, because the newest ones have other data or another method or rule.",
         "Left out: 2 runs of auxgrad 0.1.0, which recorded no identity; run them again.",
     ):
         assert f"missing   {line}\n" in out
@@ -486,7 +493,7 @@ def test_nothing_but_runs_of_auxgrad_0_1_0(store):
 
 
 def outdate(store, seed: int) -> None:
-    """Take the identity from the runs of a seed: auxgrad 0.1.0 recorded none."""
+    """Remove the identity from the runs of a seed, as auxgrad 0.1.0 recorded none."""
     for run in store.runs():
         if run.params["seed"] == str(seed):
             store.client.delete_tag(run.run_id, IDENTITY)
@@ -506,7 +513,7 @@ def test_nothing_finished(store):
     with pytest.raises(AuxgradError, match="experiment=auxgrad: has no runs in sqlite"):
         make(Request.of([]))
     make_run(store, None, "mode=SingleTask", status="KILLED")
-    with pytest.raises(AuxgradError, match="no finished run with a test loss; there are 1 KILLED"):
+    with pytest.raises(AuxgradError, match="no finished run with a test loss; found 1 KILLED"):
         make(Request.of([]))
     assert not Path("reports").exists()
 
@@ -529,9 +536,9 @@ def test_nothing_finished(store):
         (["--runs", "short.csv"], "short.csv: column alpha, lam, loss is missing; needed are mode"),
         (
             ["--runs", "short.csv", "lam=3"],
-            "lam=3: chooses from a store; cannot be combined with --runs",
+            "lam=3: selects runs of a store; cannot be combined with --runs",
         ),
-        (["--output", "there"], "--output=there: is there already; must be a new folder"),
+        (["--output", "there"], "--output=there: already exists; must be a new folder"),
     ],
 )
 def test_wrong_input(tmp_path, arguments, line):
@@ -547,7 +554,7 @@ def test_wrong_input(tmp_path, arguments, line):
 
 @pytest.mark.long
 def test_three_thousand_runs(store):
-    """None is left out for their number."""
+    """All runs are used, however many there are."""
     losses = np.random.default_rng(0).uniform(0.2, 0.4, (30, 100))
     for lam in range(30):
         for seed in range(100):

@@ -1,4 +1,4 @@
-"""A password in an address is on no record and on no screen."""
+"""A password in an address is never recorded or shown."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_from_python(in_tmp):
     ("uri", "shown"),
     [
         (URI, f"{SHOWN}: no tracking server can be reached"),
-        # There is no such driver: SQLAlchemy says so.
+        # SQLAlchemy reports that there is no such driver.
         (f"mssql+none://me:{SECRET}@/x", "mssql+none://me:***@/x: cannot be used ("),
     ],
 )
@@ -153,7 +153,9 @@ def test_the_ui_gives_the_address_to_no_command_line(in_tmp):
         assert not any("mlflow.db" in " ".join(member.cmdline()) for member in family)
     secret = Store(store.client, URI, "1", "auxgrad")
     assert SECRET not in repr(secret)
-    assert ui_command(secret) == "python -m auxgrad.ui"  # It reads the environment too.
+    assert (
+        ui_command(secret) == "python -m auxgrad.ui"
+    )  # The command reads the address from the environment.
 
 
 def test_the_error_of_a_run():
@@ -162,7 +164,7 @@ def test_the_error_of_a_run():
 
 
 def test_the_origin_of_the_users_repository(tmp_path):
-    """MLflow puts it on record with every run."""
+    """MLflow records the origin with each run."""
     (tmp_path / "own.py").write_text(
         "from auxgrad.record.environment import context_tags\nprint(dict(context_tags()))\n"
     )

@@ -1,4 +1,4 @@
-"""One run, from the command line and from Python, and what it leaves in MLflow."""
+"""A run from the command line and from Python, and its record in MLflow."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
     artifacts = tmp_path / "mlartifacts" / recorded.info.run_id / "artifacts"
     assert "mode: Orthogonal" in (artifacts / "config.yaml").read_text()
     # The stored network is the one that was tested.
-    importlib.import_module("auxgrad.training.sparse")  # As the README says.
+    importlib.import_module("auxgrad.training.sparse")  # The documentation says so.
     network = keras.saving.load_model(artifacts / "model.keras")
     config = compose(["mode=Orthogonal", "lam=3", "seed=4", *small])
     test = config.problem.load().test
@@ -101,7 +101,7 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
 
 
 def test_same_command_same_losses_bit_for_bit(train, tmp_path, small):
-    """Also with one thread, and in a process that has trained something else before."""
+    """This also holds with one thread, and in a process that trained other runs before."""
     overrides = ("mode=Projection", "lam=10", *small)
     commands = [(overrides, {}), (overrides, {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"})]
     for arguments, env in commands:
@@ -117,14 +117,14 @@ def test_same_command_same_losses_bit_for_bit(train, tmp_path, small):
     assert len(found["Projection", "0"]) == 3
     assert all(each == found["Projection", "0"][0] for each in found["Projection", "0"])
     assert found["Projection", "1"][0] != found["Projection", "0"][0]
-    # A sweep keeps no models, a single run does.
+    # A single run stores its model; a sweep does not.
     kept = {path.parts[-3] for path in tmp_path.glob("mlartifacts/*/artifacts/model.keras")}
     assert len(kept) == 3
     assert len(list(tmp_path.glob("multirun/auxgrad/*/seed=0/output.log"))) == 2
 
 
 def test_one_seed_same_weights_and_batches_in_every_mode(in_tmp, small):
-    """The first step is taken before any auxiliary direction: its loss tells weights and batch."""
+    """The first loss does not depend on the mode, so it shows that weights and batch are the same."""
     first = {}
     for mode, seed in (("SingleTask", 0), ("Multitask", 0), ("Orthogonal", 0), ("SingleTask", 1)):
         run([f"mode={mode}", f"seed={seed}", "lam=0.001", *small], in_tmp)
@@ -132,13 +132,13 @@ def test_one_seed_same_weights_and_batches_in_every_mode(in_tmp, small):
         first[mode, seed] = curve(client, latest, "train_loss")
     assert len({first[mode, 0][0] for mode in ("SingleTask", "Multitask", "Orthogonal")}) == 1
     assert first["SingleTask", 1][0] != first["SingleTask", 0][0]
-    # With a weight this small the later losses stay close: the later batches are the same too.
+    # With such a small weight later losses stay close if later batches are the same too.
     for mode in ("Multitask", "Orthogonal"):
         np.testing.assert_allclose(first[mode, 0], first["SingleTask", 0], rtol=1e-2)
 
 
 def test_early_stopping_tests_the_best_epoch(in_tmp, small):
-    """A learning rate far too high: the best epoch is not the last."""
+    """The learning rate is so high that the best epoch is not the last one."""
     wild = ["problem.learning_rate=0.3", "problem.epochs=30", "seed=1"]
     result = run(["mode=SingleTask", *small, *wild], in_tmp)
     client, [recorded] = runs_of(in_tmp)
@@ -148,7 +148,7 @@ def test_early_stopping_tests_the_best_epoch(in_tmp, small):
     assert result.best_val_loss == min(losses)
 
 
-def test_divergence_is_told(in_tmp, small, capsys):
+def test_divergence_is_reported(in_tmp, small, capsys):
     result = run(["mode=Multitask", "lam=1e30", *small], in_tmp)
     assert not np.isfinite(result.test_loss)
     assert "diverged  a loss is NaN or infinite" in capsys.readouterr().out
@@ -201,7 +201,7 @@ def test_data_and_store_errors_leave_no_run(train, tmp_path, small):
 
 
 def test_a_failing_run_is_recorded_as_failed(in_tmp, small, monkeypatch, caplog):
-    """A callback of Keras that fails in the middle, as a full disk would make it."""
+    """A Keras callback fails during training, as on a full disk."""
 
     def fail(self, epoch, logs=None):
         raise RuntimeError("the disk is full: http://me:s3cr3t@h")
@@ -218,7 +218,7 @@ def test_a_failing_run_is_recorded_as_failed(in_tmp, small, monkeypatch, caplog)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_it_is_killed_cleanly(tmp_path, small, number, status):
+def test_an_interrupted_run_ends_cleanly(tmp_path, small, number, status):
     command = [sys.executable, "-m", "auxgrad.train", *small]
     command += ["problem.epochs=100000", "problem.patience=100000"]
     process = subprocess.Popen(
@@ -235,7 +235,7 @@ def test_interrupted_it_is_killed_cleanly(tmp_path, small, number, status):
     assert recorded.info.status == "KILLED"
     assert f"the run is marked KILLED in MLflow: run {recorded.info.run_id}" in err
     assert "Traceback" not in err
-    assert len(curve(client, recorded, "val_loss")) >= 2  # What was there is kept.
+    assert len(curve(client, recorded, "val_loss")) >= 2  # Values from before the interruption are kept.
 
 
 def test_on_a_terminal_there_is_a_progress_bar_with_both_losses(tmp_path, small):
@@ -289,8 +289,8 @@ def test_the_installed_wheel_carries_its_configs(tmp_path):
     assert "lam: 7" in shown.stdout.splitlines()
 
 
-def test_training_reads_as_it_goes(tmp_path, small):
-    """The curve is in the store while the run goes on, not only at its end."""
+def test_curves_are_stored_during_training(tmp_path, small):
+    """The store has the curve while the run is training, not only at its end."""
     command = [sys.executable, "-m", "auxgrad.train", *small]
     command += ["problem.epochs=100000", "problem.patience=100000"]
     process = subprocess.Popen(

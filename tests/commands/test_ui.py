@@ -1,4 +1,4 @@
-"""`python -m auxgrad.ui`: starts, links, ends with all its children."""
+"""`python -m auxgrad.ui` starts, prints links, and ends with all its children."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMAND = [sys.executable, "-m", "auxgrad.ui"]
 
 @pytest.fixture
 def store(in_tmp) -> Store:
-    """A store with one run that has a curve."""
+    """Return a store with one run that has a curve."""
     store = open_store(compose([]).tracking)
     identity = compose(["mode=SingleTask"]).identity("f")
     writer = store.start_run(identity, {}, Dataset("d", "0" * 64, "{}", "{}"))
@@ -110,7 +110,7 @@ def test_open(store, tmp_path):
         assert (tmp_path / "opened").read_text().strip() == found["charts"]
 
 
-def test_of_a_server_only_the_link_and_curves_through_it(store, tmp_path):
+def test_a_server_store_has_a_link_and_curves(store, tmp_path):
     with mlflow_ui(["server", "--backend-store-uri", store.uri], tmp_path) as url:
         done = subprocess.run([*COMMAND, f"tracking.uri={url}"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -120,7 +120,7 @@ def test_of_a_server_only_the_link_and_curves_through_it(store, tmp_path):
         remote = open_store(compose([f"tracking.uri={url}"]).tracking, create=False)
         assert ui_command(remote) is None
         assert charts_url(remote).startswith(f"{url}/#/experiments/{store.experiment_id}/runs?")
-        assert repr(remote.runs()) == repr(store.runs())  # In which nan equals nan.
+        assert repr(remote.runs()) == repr(store.runs())  # NaN differs from itself, its text does not.
         [run] = remote.runs("FINISHED", store.runs()[0].identity.key)
         assert repr(stored(remote.client.get_run(run.run_id))) == repr(run)
         assert remote.runs("RUNNING") == []
@@ -166,7 +166,7 @@ def test_links(store):
     assert table_url(store, "http://h:1").startswith("http://h:1/#/experiments/")
 
 
-def test_a_store_made_before_gets_the_view(store):
+def test_an_older_store_gets_the_view(store):
     assert compose([]).tracking.experiment == DEFAULT_EXPERIMENT
     store.client.set_experiment_tag(store.experiment_id, view.TAG, "{}")
     again = open_store(compose([]).tracking)
@@ -179,11 +179,11 @@ def test_a_store_made_before_gets_the_view(store):
     assert [chart["metricKey"] for chart in shared["compareRunCharts"]] == [
         *("train_loss", "val_loss", "test_loss")
     ]
-    assert len(tags[view.TAG]) < 5000  # As long as a tag may be.
+    assert len(tags[view.TAG]) < 5000  # The longest tag that MLflow accepts.
 
 
 def test_curves_stay_quick_in_a_large_store(store: Store, in_tmp: Path):
-    """SQLite finds a curve by its run, not among all curves of that name."""
+    """SQLite finds a curve by its run, without searching all curves with that name."""
     [run_id] = [run.run_id for run in store.runs()]
     db = sqlite3.connect(in_tmp / "mlflow.db")
     rows = [

@@ -1,4 +1,4 @@
-"""Another backend of Keras: one line where Keras is needed, no word where it is not."""
+"""With another Keras backend, what needs Keras fails with one line, and the rest works."""
 
 from __future__ import annotations
 

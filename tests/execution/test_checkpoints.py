@@ -1,4 +1,4 @@
-"""A run that was interrupted goes on from its checkpoint, and nobody can tell from its record."""
+"""An interrupted run is resumed from its checkpoint, with the same record as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TIMES = ("seconds", "examples_per_second")
 
 
 class Everything(Problem):
-    """All that has a state: dropout, accumulation, averages, streams, early stopping."""
+    """A problem that uses everything with a state: dropout, accumulation, averages, streams."""
 
     streams: bool = False
     learning_rate: float = 0.01
@@ -78,7 +78,7 @@ def mean_square(x, y, y_pred):
 
 @pytest.fixture
 def signals():
-    """The handlers of a command, for a process that runs tests."""
+    """Install the signal handlers of a command in the process that runs the tests."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     interruption.install()
     yield
@@ -88,7 +88,7 @@ def signals():
 
 
 def asked(monkeypatch, after, number=signal.SIGTERM):
-    """Let the next run be asked to end in the epoch after these many."""
+    """Send a signal to the next run after this number of epochs."""
     begin = checkpointing.Checkpoints.on_epoch_begin
 
     def ask(self, epoch, logs=None):
@@ -126,7 +126,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_interrupted_and_gone_on_it_is_the_same_run(in_tmp, monkeypatch, signals, capsys, case):
+def test_an_interrupted_run_resumes_to_the_same_result(in_tmp, monkeypatch, signals, capsys, case):
     words, options = CASES[case]
     whole = go(in_tmp / "whole", "a", *words, **options)
     with monkeypatch.context() as patch:
@@ -135,7 +135,7 @@ def test_interrupted_and_gone_on_it_is_the_same_run(in_tmp, monkeypatch, signals
             go(in_tmp / "first", "b", *words, **options)
     interruption._State.received = None
     assert (in_tmp / "first" / FILE).exists()
-    assert "the same command goes on with it" in capsys.readouterr().err
+    assert "the same command resumes it from its checkpoint" in capsys.readouterr().err
     [found] = client_of("b").search_runs(["1"])
     assert found.info.status == "KILLED"
     result = go(in_tmp / "second", "b", *words, **options)
@@ -148,7 +148,7 @@ def test_interrupted_and_gone_on_it_is_the_same_run(in_tmp, monkeypatch, signals
 
 
 def test_an_epoch_that_takes_long_is_not_waited_for(in_tmp, monkeypatch, signals):
-    """The last checkpoint counts, and what was recorded after it is not recorded twice."""
+    """The run resumes from the last checkpoint, and later values are not recorded twice."""
     words = ["mode=SingleTask"]
     whole = go(in_tmp / "whole", "a", *words)
     monkeypatch.setattr(checkpointing, "EVERY_SECONDS", 0.0)
@@ -270,7 +270,7 @@ def test_a_folder_that_cannot_be_searched(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Path, "is_file", fail)
     run = StoredRun("r", "KILLED", {}, {}, {FOLDER: "/home/other/outputs"})
-    assert not Resumption({}, tmp_path).takes(run)
+    assert not Resumption({}, tmp_path).fetch(run)
     assert "Permission denied: '/home/other/outputs/checkpoint.npz'; the run" in capsys.readouterr().out
 
 
@@ -283,7 +283,7 @@ def test_a_full_disk_costs_the_checkpoint_only(in_tmp, monkeypatch, capsys):
     monkeypatch.setattr(os, "fsync", fail)
     result = go(in_tmp / "out", "a", "mode=SingleTask")
     assert result.epochs == 7
-    told = f"{FILE}: no checkpoint can be written (No space left on device); the run goes on"
+    told = f"{FILE}: no checkpoint can be written (No space left on device); the run continues"
     assert capsys.readouterr().err.count(told) == 1
     assert not list(in_tmp.rglob(f"{FILE}*"))
 
@@ -335,7 +335,7 @@ def test_a_resumed_run_knows_where_it_diverged(in_tmp, monkeypatch, signals, pol
 
 
 def test_the_order_of_batches_from_any_step_on():
-    """As if the steps before had been made, for arrays and streams, with and without a rest."""
+    """Batches after a restart equal those of an uninterrupted run, for arrays and streams."""
     from auxgrad.training.batches import TrainingBatches
 
     for streams in (False, True):

@@ -1,4 +1,4 @@
-"""What a run writes down, with more steps in an epoch than the model keeps losses."""
+"""All losses are recorded if an epoch has more steps than the model keeps losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that is away: the run goes on, its record waits, and arrives once."""
+"""If the store is unavailable, the run continues, and its record is delivered once, later."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TINY = ("problem=toy", "mode=SingleTask", "problem.epochs=3")
 
 @pytest.fixture
 def place(in_tmp):
-    """A folder for the store, which can be taken away."""
+    """Return a folder for the store, which can be moved away."""
     folder = in_tmp / "store"
     folder.mkdir()
     return folder
@@ -49,7 +49,7 @@ def words(tracking):
 
 @pytest.fixture
 def away(place, monkeypatch):
-    """Takes the store away after the first epoch of the next run, for good or until its last one."""
+    """Return a function that moves the store away during the next run, and back if asked to."""
 
     def go(until=None):
         from auxgrad.execution.curves import RecordCurves
@@ -152,7 +152,7 @@ def test_a_connection_that_is_dropped(in_tmp, tracking, monkeypatch, capfd):
 
 
 def test_a_store_that_stays_away(in_tmp, place, tracking, away, monkeypatch, capfd):
-    """The run is finished, and its record is delivered once, however often it is tried."""
+    """The run finishes, and a second delivery of its record changes nothing."""
     for method in (writing.RunWriter.flush, writing.RunWriter.end):
         monkeypatch.setattr(method, "__defaults__", (0,))
     elsewhere = away()
@@ -197,7 +197,7 @@ def test_a_store_that_goes_away_before_it_has_the_model(in_tmp, tracking, monkey
     assert "model.keras" in [each.path for each in store.client.list_artifacts(run.run_id)]
 
 
-def test_a_run_that_was_made_again_meanwhile(in_tmp, tracking, capsys):
+def test_a_run_that_was_repeated_in_the_meantime(in_tmp, tracking, capsys):
     config = compose([*TINY, *words(tracking)])
     result = Session().run(config, in_tmp / "out", log_model=False)
     store = open_store(tracking)
@@ -206,7 +206,7 @@ def test_a_run_that_was_made_again_meanwhile(in_tmp, tracking, capsys):
     content = {"format": 1, "experiment": "e", "run_id": lost.info.run_id}
     file = in_tmp / delivery.FILE
     file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": []}))
-    assert f"made again meanwhile, as run {result.run_id}" in delivery.deliver(file, store)
+    assert f"repeated in the meantime, as run {result.run_id}" in delivery.deliver(file, store)
     assert [each.run_id for each in store.runs("FINISHED")] == [result.run_id]
 
 
@@ -238,7 +238,7 @@ def test_what_cannot_be_delivered(in_tmp, tracking):
         assert file.exists()
 
 
-def test_an_error_that_waiting_does_not_mend(tracking):
+def test_an_error_that_waiting_does_not_fix(tracking):
     store = open_store(tracking)
     run = store.client.create_run(store.experiment_id)
     writer = writing.RunWriter(store.client, run)

@@ -1,4 +1,4 @@
-"""A session: what it keeps changes no number, for any network."""
+"""What a session keeps between runs does not change their results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHERS = ("val_accuracy", "test_accuracy", "best_val_accuracy", "val_share", "te
 
 
 def record_of(result):
-    """All curves of a run, and the names of all its metrics."""
+    """Return all curves of a run, and the names of its metrics."""
     client = MlflowClient(f"sqlite:///{session_module.Path.cwd()}/mlflow.db")
     metrics = client.get_run(result.run_id).data.metrics
     curves = [
@@ -58,7 +58,7 @@ def test_runs_in_one_session_equal_runs_in_sessions_of_their_own(in_tmp, small):
     own = [run(Session(), [*small, *words]) for words in RUNS]
     shared = Session()
     assert [run(shared, [*small, *words]) for words in RUNS] == own
-    # In another order, so that every model is trained again after some other.
+    # In another order, so that each model is reused after a different one.
     again = Session()
     for i in (4, 0, 2, 5, 1, 0, 4):
         assert run(again, [*small, *RUNS[i]]) == own[i]
@@ -66,7 +66,7 @@ def test_runs_in_one_session_equal_runs_in_sessions_of_their_own(in_tmp, small):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """How many models were compiled."""
+    """Return a list that gets each model that is compiled."""
     made = []
     compile_ = auxgrad.AuxiliaryModel.compile
 
@@ -86,7 +86,7 @@ def test_a_model_is_compiled_once_for_each_way_of_censoring(in_tmp, small, count
 
 
 class Scale(keras.layers.Layer):
-    """A layer of a user's own, with a gradient of its own and a factor that no config tells."""
+    """A custom layer with a custom gradient and a factor that is not in the config."""
 
     factor = 1.0
 
@@ -131,7 +131,7 @@ def huber(seed):
 
 
 class Own(Problem):
-    """Random numbers; everything that a user may choose depends on the seed."""
+    """A problem with random data, in which everything that a user may choose depends on the seed."""
 
     case: str
 
@@ -160,7 +160,7 @@ def absolute(x, y, y_pred):
 
 
 def within(seed):
-    """The share of small errors, by another measure of small for each seed."""
+    """Return metrics, one of which is a function with another threshold for each seed."""
 
     def share(y, y_pred):
         return tf.cast(tf.abs(y - y_pred) < 0.1 * (1 + seed), tf.float32)
@@ -188,7 +188,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_second_run_equals_a_first_one_for_any_network(in_tmp, case):
-    """Layers without names and seeds, in sessions whose process has run others before."""
+    """Layers without names and seeds give the same result after other runs in the process."""
 
     def trained(session, seed):
         config = compose(["mode=Projection", "lam=0.1", f"seed={seed}"])
@@ -210,7 +210,7 @@ def test_the_metrics_of_a_problem_are_recorded(in_tmp, small):
     assert [point.step for point in validation] == [point.step for point in losses]
     recorded = client.get_run(result.run_id).data.metrics
     assert recorded["best_val_accuracy"] == validation[result.best_epoch - 1].value
-    # As NumPy counts on the network that was tested.
+    # NumPy computes the same value from the tested network.
     x, y = session._data[1].test
     logits = session._trainer.network.predict(x.toarray(), verbose=0)
     assert recorded["test_accuracy"] == pytest.approx(np.mean((logits > 0) == (y > 0.5)))
@@ -225,7 +225,7 @@ def test_the_metrics_of_a_problem_are_recorded(in_tmp, small):
 
 
 def test_which_way_metrics_of_several_outputs_are_better():
-    """By the names that they have in `evaluate`."""
+    """The directions have the names that `evaluate` returns."""
     x = keras.Input((2,))
     outputs = {name: keras.layers.Dense(1, name=name)(x) for name in ("a", "b")}
     model = auxgrad.AuxiliaryModel(keras.Model(x, outputs))
@@ -257,8 +257,8 @@ def test_a_run_and_the_runs_from_python(in_tmp, small):
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)], ids=["Ctrl-C", "TERM"])
-def test_interrupted_in_a_batch_a_run_is_killed_not_failed(in_tmp, small, monkeypatch, interruption):
-    """TensorFlow, which calls Python for a batch, makes an error of what is raised there."""
+def test_a_run_interrupted_in_a_batch_is_killed_not_failed(in_tmp, small, monkeypatch, interruption):
+    """TensorFlow converts exceptions raised while Python makes a batch into its own errors."""
 
     def interrupted(self, number):
         raise interruption

@@ -1,4 +1,4 @@
-"""Tables, the best settings, tests between them, what is missing."""
+"""Tables, best settings, significance tests and missing runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_rows_are_in_the_order_of_a_paper():
     ]
 
 
-def test_rows_of_modes_of_ones_own():
+def test_rows_of_custom_modes():
     settings = [
         Setting("A", False, 0.5, 3.0, ("lam", "alpha")),
         Setting("B", False, 1.0, 3.0, ("lam",)),
@@ -68,13 +68,13 @@ def test_the_best_setting_is_chosen_by_validation_loss():
     assert [row.setting for row in rows if row.best] == [low_validation]
     assert analysis.best_of_families(rows) == [low_validation]
 
-    both += runs(setting(lam=3.0), [0.29])  # From elsewhere, without a validation loss.
+    both += runs(setting(lam=3.0), [0.29])  # A run without a validation loss.
     rows = analysis.table(RunSet(both))
     assert not analysis.by_validation(rows)
     assert [row.setting.lam for row in rows if row.best] == [3.0]
 
 
-def test_of_another_metric_the_highest_is_best():
+def test_the_highest_value_is_best_if_the_metric_is_maximized():
     accuracy = Metric("test_accuracy", maximize=True)
     low, high = setting(lam=30.0), setting(lam=100.0)
     both = runs(low, [0.92], val_losses=[0.80]) + runs(high, [0.91], val_losses=[0.81])
@@ -93,24 +93,24 @@ def test_a_validation_metric_that_is_nan_is_never_best():
         assert [row.setting.lam for row in rows if row.best] == [100.0]
 
 
-def test_holes_of_a_mode_of_ones_own_have_its_knobs():
+def test_missing_settings_of_a_custom_mode_have_its_knobs():
     def own(overall, lam):
         return Setting("Own", overall, 1.0, lam, ("lam", "overall"))
 
     found = RunSet(runs(own(False, 3.0), [0.3]) + runs(own(True, 30.0), [0.3]))
-    holes = analysis.holes(analysis.table(found))
-    assert [hole.name for hole in holes] == ["Own lam=30", "Own lam=3 overall=true"]
+    missing = analysis.missing_settings(analysis.table(found))
+    assert [each.name for each in missing] == ["Own lam=30", "Own lam=3 overall=true"]
 
 
-def test_what_diverged_is_no_part_of_a_mean_and_never_best():
+def test_diverged_runs_are_left_out_of_means_and_never_best():
     own = runs(setting(), [0.1, math.nan, 1.797e308]) + runs(setting(lam=30.0), [0.5, 0.6])
     first, second = analysis.table(RunSet(own))
     assert (first.best, second.best) == (True, False)
-    assert second.diverged == 2
+    assert second.n_diverged == 2
     assert second.estimate.mean == 0.1
 
 
-def test_missing_seeds_and_holes():
+def test_missing_seeds_and_settings():
     full, short = runs(setting(), [0.3, 0.4, 0.5]), runs(setting("SingleTask"), [0.3], [1])
     lost = ReportedRun(setting("Multitask", 3.0), 2, STUDY, "FAILED")
     rows = analysis.table(RunSet([*full, *short, lost]))
@@ -120,15 +120,15 @@ def test_missing_seeds_and_holes():
         ("Projection", ()),
     ]
     assert rows[1].estimate is None
-    assert analysis.holes(rows) == []
+    assert analysis.missing_settings(rows) == []
     more = analysis.table(RunSet(full + runs(setting(lam=3.0, alpha=1.0), [0.3])))
-    assert [hole.name for hole in analysis.holes(more)] == [
+    assert [each.name for each in analysis.missing_settings(more)] == [
         "Projection lam=100 alpha=1",
         "Projection lam=3 alpha=0.01",
     ]
 
 
-def test_pairs_where_seeds_are_common_and_says_so():
+def test_runs_are_paired_by_common_seeds():
     single = runs(setting("SingleTask"), [0.30, 0.31, 0.32, 0.33], range(4))
     shared = runs(setting(), [0.31, 0.32, 0.33, 0.35], [1, 2, 3, 4])
     [test] = analysis.significance(analysis.table(RunSet(single + shared)))

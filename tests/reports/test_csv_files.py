@@ -1,4 +1,4 @@
-"""CSV files of runs and of published results: read back, read from elsewhere, refused."""
+"""CSV files of runs and of published results are written, read and checked."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from auxgrad.config.setting import Setting
 from auxgrad.errors import ReportError
-from auxgrad.reports.csv_files import columns, read_published, read_runs, write_runs
+from auxgrad.reports.csv_files import columns, read_runs, write_runs
 from auxgrad.reports.metric import LOSS, Metric
+from auxgrad.reports.published import read_published
 from auxgrad.reports.runs import ReportedRun, Study
 
 ANY = Study.named()
@@ -57,7 +58,7 @@ def test_the_columns_of_another_metric(tmp_path):
     assert (of_loss.value, of_loss.loss, of_loss.best_val) == (0.3, 0.3, None)
     with pytest.raises(ReportError, match=r"column f1 is missing; needed are mode, .*lam, f1; the file"):
         read_runs(file, Metric("test_f1"))
-    # A metric that bears the name of another column keeps its own.
+    # A metric with the name of another column has a column with the full name.
     assert columns(Metric("test_seconds"))[5] == "test_seconds"
 
 
@@ -72,10 +73,12 @@ def test_published_means_of_another_metric(tmp_path):
         read_published(str(file))
 
 
-def test_a_file_from_elsewhere(tmp_path):
+def test_a_file_of_another_program(tmp_path):
     (tmp_path / "runs.csv").write_text("run,mode,overall,alpha,lam,loss\n0,Multitask,True,0.01,3,0.5\n")
     [run] = read_runs(tmp_path / "runs.csv")
-    assert run.setting == Setting("Multitask", False, 1.0, 3.0)  # What the mode uses.
+    assert run.setting == Setting(
+        "Multitask", False, 1.0, 3.0
+    )  # Knobs that the mode does not use are neutral.
     assert run.seed is None
 
 
@@ -152,7 +155,7 @@ def test_figure5_has_means_of_three_tasks():
     assert [len(means) for means in of_task] == [21, 21, 21]
     projection, single = Setting("Projection", True, 0.01, 3.0), Setting("SingleTask", False, 1.0, 0.0)
     assert [means[projection].mean for means in of_task] == [0.41022, 0.43209, 0.49987]
-    # SingleTask, which ignores the task, is the same for all three.
+    # SingleTask ignores the task, so that its result is the same for all three.
     assert [means[single].mean for means in of_task] == [0.44729] * 3
     assert not published.of(Study.named("reviews", "imdb25k"))
 
@@ -170,7 +173,7 @@ def test_means_of_some_studies_only(tmp_path):
         assert mean("p", "d", "data.n=1 problem.width=8") == [0.3]
         assert mean("p", "d", "problem.width=16") == mean("p", "d") == [0.4]
         assert mean("q", "d", "problem.width=8") == []
-        assert mean() == [0.4]  # Of runs whose problem is not known.
+        assert mean() == [0.4]  # The problem of the runs is not known.
     file.write_text("\n".join([header, *rows, rows[0].replace("8,", "8.0,")]) + "\n")
     with pytest.raises(ReportError, match=r"line 4: lam=0 of SingleTask is there twice"):
         read_published(str(file))

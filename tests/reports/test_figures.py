@@ -1,4 +1,4 @@
-"""What the figures show, and how."""
+"""The figures show all values, with distinct styles."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from auxgrad.config.groups import options
 from auxgrad.config.setting import Setting
 from auxgrad.reports import analysis, figures, styles
-from auxgrad.reports.csv_files import read_published
 from auxgrad.reports.metric import LOSS, Metric
+from auxgrad.reports.published import read_published
 from auxgrad.reports.runs import ReportedRun, RunSet, Study
 from auxgrad.reports.statistics import MeanCurve
 
@@ -21,7 +21,7 @@ LOSSES = {"val_loss": "validation loss", "train_loss": "training loss"}
 
 
 def rows_of(values, metric=LOSS):
-    """Rows of four runs each, around these means."""
+    """Return rows of four runs each, around these means."""
     chance = np.random.default_rng(0)
     runs = [
         ReportedRun(setting, seed, Study.named("x"), value=mean + chance.normal(0, 0.01), loss=0.3)
@@ -32,13 +32,13 @@ def rows_of(values, metric=LOSS):
 
 
 def over_lam(rows, comparisons=(), metric=LABELLED):
-    looks = styles.looks(row.setting.mode for row in rows)
-    return figures.over_lam(rows, comparisons, "title", metric, looks)
+    mode_styles = styles.of_modes(row.setting.mode for row in rows)
+    return figures.over_lam(rows, comparisons, "title", metric, mode_styles)
 
 
 @pytest.fixture
 def drawn():
-    """The figure of test losses of two censoring modes, and the rows that it is drawn of."""
+    """Return rows of several modes, and the figure of their test losses."""
     rows = rows_of(
         {
             Setting.of(mode, False, alpha, lam): 0.3 + lam / 500
@@ -74,7 +74,7 @@ def test_the_figure_shows_every_mean(drawn):
         assert set(lines["SingleTask"].get_ydata()) == {single}
 
 
-def test_a_mode_of_ones_own_is_drawn_by_the_knobs_that_it_uses():
+def test_a_custom_mode_is_drawn_by_the_knobs_that_it_uses():
     free, level = Setting("Free", False, 1.0, 3.0, ("lam",)), Setting("Level", False, 1.0, 0.0, ())
     bound, slow = (Setting("Bound", False, alpha, 3.0, ("lam", "alpha")) for alpha in (1.0, 0.5))
     figure = over_lam(rows_of(dict.fromkeys((free, level, bound, slow), 0.3)), metric=LOSS)
@@ -84,7 +84,7 @@ def test_a_mode_of_ones_own_is_drawn_by_the_knobs_that_it_uses():
         lines = {line.get_label(): line for line in axis.get_lines()}
         assert lines.keys() == {"Free", "Level", "Bound"}
         assert len(set(lines["Level"].get_ydata())) == 1
-        assert lines["Level"].get_xdata() == [0, 1]  # From edge to edge.
+        assert lines["Level"].get_xdata() == [0, 1]  # The line has the full width.
     assert [axis.get_title() for axis in over_lam(rows_of({free: 0.3})).axes] == [""]
 
 
@@ -122,7 +122,7 @@ def test_a_best_of_zero_has_no_scale():
 
 def test_modes_can_be_told_apart_without_colours(drawn):
     assert set(styles.STYLES) == set(options("mode"))
-    assert len({look["marker"] for look in styles.STYLES.values()}) == len(styles.STYLES)
+    assert len({style["marker"] for style in styles.STYLES.values()}) == len(styles.STYLES)
     _, figure = drawn
     for axis in figure.axes:
         for line in axis.get_lines():
@@ -133,10 +133,10 @@ def test_modes_can_be_told_apart_without_colours(drawn):
 
 def test_no_two_modes_look_alike():
     modes = [f"Own{number}" for number in range(130)] + list(styles.STYLES)
-    looks = styles.looks(modes)
-    assert len({tuple(map(repr, look.values())) for look in looks.values()}) == len(modes)
-    assert all(looks[mode] == look for mode, look in styles.STYLES.items())
-    # Two letters that change places had one colour, marker and dashes once.
+    mode_styles = styles.of_modes(modes)
+    assert len({tuple(map(repr, style.values())) for style in mode_styles.values()}) == len(modes)
+    assert all(mode_styles[mode] == style for mode, style in styles.STYLES.items())
+    # Names with two letters swapped once had the same style.
     settings = [Setting(mode, False, 1.0, 3.0, ("lam",)) for mode in ("ab", "ba")]
     [axis] = over_lam(rows_of(dict.fromkeys(settings, 0.3))).axes
     first, second = axis.get_lines()
@@ -161,8 +161,8 @@ def test_drawing_leaves_matplotlib_as_it_was(drawn, tmp_path):
 
 
 def over_training(curves, names=LOSSES):
-    looks = styles.looks(setting.mode for setting in curves)
-    return figures.over_training(curves, "title", looks, names, LABELLED.loss_axis)
+    mode_styles = styles.of_modes(setting.mode for setting in curves)
+    return figures.over_training(curves, "title", mode_styles, names, LABELLED.loss_axis)
 
 
 def test_the_curve_of_the_setting_without_knobs_is_behind_all():

@@ -1,4 +1,4 @@
-"""Modes beside one another: the baseline, an equal budget, several studies."""
+"""Comparison of modes: with the baseline, with equal budgets, over several studies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def by_mode(found):
     return {standing.mode: standing for standing in found.modes}
 
 
-# --- the statistics ----------------------------------------------------------------------------------
+# --- the statistics
+# ----------------------------------------------------------------------------------
 
 
 def test_bootstrap_is_that_of_scipy():
@@ -50,7 +51,7 @@ def test_bootstrap_is_that_of_scipy():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
 
 
-def test_intervals_hold_the_truth_in_nineteen_of_twenty():
+def test_intervals_contain_the_true_value_in_nineteen_of_twenty():
     found = [bootstrap(lambda s: s.mean(-1), [RNG.normal(size=30)], 500) for _ in range(400)]
     assert 0.9 < np.mean([each.low <= 0 <= each.high for each in found]) < 0.98
     assert all(math.isnan(end) for end in (lambda i: (i.low, i.high))(mean_difference([1.0], [2.0])))
@@ -73,7 +74,8 @@ def test_expected_best_is_the_mean_over_all_choices():
         assert expected_best(values, budget) == pytest.approx(wanted)
 
 
-# --- one study ---------------------------------------------------------------------------------------
+# --- one study
+# ---------------------------------------------------------------------------------------
 
 
 def test_a_mode_gains_nothing_by_more_tries():
@@ -82,10 +84,10 @@ def test_a_mode_gains_nothing_by_more_tries():
     found = standings(runs("SingleTask", 0, [0.24] * 3), *many, *few)
     assert found.budget == 2
     multitask = by_mode(found)["Multitask"]
-    assert (multitask.tried, multitask.estimate.mean) == (8, pytest.approx(0.21))
+    assert (multitask.n_tried, multitask.estimate.mean) == (8, pytest.approx(0.21))
     pairs = itertools.combinations(range(1, 9), 2)
     assert multitask.at_budget == pytest.approx(np.mean([0.2 + min(pair) / 100 for pair in pairs]))
-    # The order is by the budget: by its best setting Multitask would be first.
+    # Modes are ordered at the budget; by its best setting, Multitask would be first.
     assert [each.mode for each in found.modes] == ["Multitask", "SingleTask", "Mean"]
     text = documents.standings_md(found, LOSS)
     assert "with a budget of 2" in text
@@ -106,14 +108,16 @@ def test_a_setting_with_a_diverged_run_is_the_last_choice():
     bad = runs("Multitask", 1.0, [0.1, math.inf])
     good = runs("Multitask", 3.0, [0.2, 0.2])
     [standing] = standings(bad, good).modes
-    assert (standing.tried, standing.at_budget, standing.row.setting.lam) == (2, 0.2, 3.0)
+    assert (standing.n_tried, standing.at_budget, standing.row.setting.lam) == (2, 0.2, 3.0)
     left_out = standings(bad, runs("Mean", 1.0, [0.3]))
     assert left_out.left_out == ("Multitask",)
     text = documents.standings_md(left_out, LOSS)
-    assert "Left out, since some run of every setting diverged: Multitask." in text
+    assert "Left out, because each setting has runs that diverged: Multitask." in text
     assert "SingleTask has no setting whose runs all converged" in text
     found = standings(bad, good, runs("Mean", 1.0, [0.3]))
-    assert math.isnan(by_mode(found)["Multitask"].at_budget)  # One in two choices has none.
+    assert math.isnan(
+        by_mode(found)["Multitask"].at_budget
+    )  # One of the two settings has no finite mean.
 
 
 def test_differences_are_paired_by_seed():
@@ -121,7 +125,7 @@ def test_differences_are_paired_by_seed():
     single = runs("SingleTask", 0, 0.5 + noise)
     found = standings(single, runs("Multitask", 1.0, 0.49 + noise[2:], seeds=range(2, 12)))
     standing = by_mode(found)["Multitask"]
-    assert standing.seeds == 8
+    assert standing.n_common_seeds == 8
     assert standing.difference.value == pytest.approx(-0.01)
     assert standing.difference.high - standing.difference.low < 1e-9
     assert 0.5 < standing.improvement.value < 0.7
@@ -131,7 +135,8 @@ def test_differences_are_paired_by_seed():
     assert higher.modes[0].mode == "Multitask"
 
 
-# --- several studies ---------------------------------------------------------------------------------
+# --- several studies
+# ---------------------------------------------------------------------------------
 
 
 def test_profiles_are_ratios_to_the_baseline_of_each_study():
@@ -141,9 +146,9 @@ def test_profiles_are_ratios_to_the_baseline_of_each_study():
     )
     found = {each.mode: each for each in profiles([one, other], LOSS)}
     assert list(found) == ["Mean", "SingleTask"]  # One study has no run of MGDA.
-    assert found["SingleTask"].mean is None
+    assert found["SingleTask"].mean_ratio is None
     mean = found["Mean"]
-    assert mean.mean.value == pytest.approx((1.0 + 0.5) / 2)
+    assert mean.mean_ratio.value == pytest.approx((1.0 + 0.5) / 2)
     assert mean.improvement.value == pytest.approx((0.5 + 1) / 2)
     assert mean.share_within(np.array([0.4, 0.6, 1.0, 1.2]), False).tolist() == [0, 0.5, 0.75, 1]
     assert mean.share_within(np.array([0.4, 0.6, 1.0]), True).tolist() == [1, 0.5, 0.25]
@@ -160,11 +165,11 @@ def test_figures_of_all_modes():
     modes = [mode for mode in styles.STYLES if mode != "SingleTask"]
     parts += [runs(mode, 1.0, RNG.normal(0.5, 0.01, 5)) for mode in modes]
     found = standings(*parts)
-    looks = styles.looks(each.mode for each in found.modes)
-    [axis] = figures.best_of_modes(found, "title", LOSS, looks).axes
+    mode_styles = styles.of_modes(each.mode for each in found.modes)
+    [axis] = figures.best_of_modes(found, "title", LOSS, mode_styles).axes
     assert len(axis.get_yticklabels()) == len(modes) + 1
     assert axis.get_yticklabels()[-1].get_text() == found.modes[0].row.setting.name
-    figure = figures.profiles(profiles([found, found], LOSS), "title", LOSS, looks)
+    figure = figures.profiles(profiles([found, found], LOSS), "title", LOSS, mode_styles)
     assert len(figure.axes[0].get_lines()) == len(modes) + 2
     assert {line.get_marker() for line in figure.axes[0].get_lines()} >= {
         styles.STYLES[mode]["marker"] for mode in modes

@@ -1,4 +1,4 @@
-"""Which runs of a store a report is made of."""
+"""Selection of the runs of a report from a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from auxgrad.config.values import format_value
 from auxgrad.errors import ReportError
 from auxgrad.record.stored import IDENTITY, METRICS, RUN_KEY, StoredRun
 from auxgrad.reports.metric import Metric
-from auxgrad.reports.runs import ReportedRun, Study, check_filters, from_store
+from auxgrad.reports.runs import ReportedRun, Study
+from auxgrad.reports.runs.selection import check_filters, from_store
 
 PROBLEM = {
     "hidden": [512, 512],
@@ -82,7 +83,7 @@ def test_what_a_report_knows_of_a_run():
     assert found.study.changes == "problem.hidden=[8]"
     assert found.study.title == "problem=reviews data=imdb25k problem.hidden=[8]"
     assert found.is_finished
-    assert not found.diverged
+    assert not found.has_diverged
 
 
 def test_another_metric():
@@ -105,10 +106,10 @@ def test_another_metric():
 def test_a_loss_that_is_no_finite_number_diverged(loss):
     def diverged(value, loss):
         setting = Setting("SingleTask", False, 1.0, 0.0)
-        return ReportedRun(setting, 0, Study.named("x"), value=value, loss=loss).diverged
+        return ReportedRun(setting, 0, Study.named("x"), value=value, loss=loss).has_diverged
 
     assert diverged(loss, loss)
-    # In a report on another metric the same runs count.
+    # A report on another metric has the same runs.
     assert diverged(0.9, loss)
     assert diverged(loss, 0.3)
     assert not diverged(0.9, 0.3)
@@ -118,7 +119,7 @@ def test_a_loss_that_is_no_finite_number_diverged(loss):
 def test_each_run_once_and_the_newest_counts():
     found = from_store([run("new", loss=0.2), run("old", loss=0.9)], {})
     assert [each.run_id for each in found.runs] == ["new"]
-    assert found.notes == ["Left out: 1 finished, of which there are newer ones."]
+    assert found.notes == ["Left out: 1 finished, because there are newer attempts at the same runs."]
 
 
 def test_a_failed_attempt_does_not_hide_a_finished_one():
@@ -127,7 +128,7 @@ def test_a_failed_attempt_does_not_hide_a_finished_one():
     assert found.unfinished == []
 
 
-def test_of_failed_attempts_the_latest_counts():
+def test_the_latest_of_failed_attempts_counts():
     found = from_store([run("b", "KILLED", loss=None), run("a", "FAILED", loss=None)], {})
     assert found.finished == []
     assert [(left.run_id, left.status) for left in found.unfinished] == [("b", "KILLED")]
@@ -139,16 +140,16 @@ def test_finished_without_a_test_loss_is_not_finished():
 
 
 @pytest.mark.parametrize("before", [{"fingerprint": "e" * 64}, {"method": 1}, {"source": "e" * 64}])
-def test_runs_on_other_data_or_by_another_method_are_left_out_and_said(before):
+def test_runs_on_other_data_or_by_another_method_are_left_out_and_noted(before):
     stored = [run("new", seed=1), run("old", **before), run("other setting", lam=3.0, **before)]
     found = from_store(stored, {})
     assert [each.run_id for each in found.runs] == ["new"]
     assert found.notes == [
-        "Left out: 2 finished, on other data or by another method or rule than the newest."
+        "Left out: 2 finished, because the newest ones have other data or another method or rule."
     ]
 
 
-def test_runs_of_auxgrad_0_1_0_are_left_out_and_said():
+def test_runs_of_auxgrad_0_1_0_are_left_out_and_noted():
     params = {"mode": "SingleTask", "lam": "0", "alpha": "1", "overall": "false", "seed": "0"}
     old = [
         StoredRun(name, "FINISHED", params, {"test_loss": 0.1}, {RUN_KEY: "key", "setting_key": "key"})
@@ -161,8 +162,8 @@ def test_runs_of_auxgrad_0_1_0_are_left_out_and_said():
     ]
     assert "Left out: 1 run of auxgrad 0.1.0" in from_store(old[:1], {}).notes[0]
     assert from_store(old, {"lam": ["0"]}).notes == found.notes
-    # They are no values to choose from either.
-    with pytest.raises(ReportError, match=r"no run has it; in the store are: Projection$"):
+    # Their values are not offered for filters either.
+    with pytest.raises(ReportError, match=r"no run has it; the store has: Projection$"):
         from_store([run(), *old], {"mode": ["SingleTask"]})
 
 
@@ -176,7 +177,7 @@ def test_runs_of_other_programs_need_no_more_than_the_five_parameters():
         from_store([another_programs(lam="much")], {})
 
 
-def test_runs_of_other_programs_join_the_study_that_they_name_but_no_mean():
+def test_runs_of_other_programs_join_the_study_that_they_name_but_are_not_averaged():
     theirs = another_programs(mode="Multitask", problem="reviews", data="imdb25k")
     found = from_store([run(), theirs], {})
     assert [each.run_id for each in found.runs] == ["x", "r"]
@@ -185,11 +186,11 @@ def test_runs_of_other_programs_join_the_study_that_they_name_but_no_mean():
     found = from_store([ours, theirs], {})
     assert [each.run_id for each in found.runs] == ["ours"]
     assert found.notes == [
-        "Left out: 1 finished, on other data or by another method or rule than the newest."
+        "Left out: 1 finished, because the newest ones have other data or another method or rule."
     ]
 
 
-def test_studies_with_the_same_data_and_other_options_are_apart():
+def test_studies_with_the_same_data_and_other_options_are_separate():
     stored = [run("a", seed=1), run("b", seed=2), run("c", problem={"hidden": [8]})]
     found = from_store(stored, {})
     assert [study.title for study in found.studies()] == [
@@ -206,11 +207,13 @@ def test_two_rules_of_one_name_are_never_averaged():
     new = [run("new", mode="Mine", version="b" * 64, seed=0), run("other", version="", seed=1)]
     found = from_store([*new, *old], {})
     assert sorted(each.run_id for each in found.finished) == ["new", "other"]
-    assert "2 finished, on other data or by another method or rule than the newest" in found.notes[0]
+    assert (
+        "2 finished, because the newest ones have other data or another method or rule" in found.notes[0]
+    )
 
 
 def test_names_are_never_parsed():
-    """Spaces, dots and = in the value of an option are no words of a name."""
+    """Values of options may contain spaces, dots and =."""
     odd = {"note": "a.b=c problem.hidden=[8]"}
     names = Names("reviews", "my data=x y")
     stored = [run("odd", data=odd, seed=1, names=names), run("plain", names=names)]
@@ -239,10 +242,10 @@ def test_filters():
     for filters, line in (
         (
             {"mode": ["Projektion"]},
-            "mode=Projektion: no run has it; in the store are: Projection, Single",
+            "mode=Projektion: no run has it; the store has: Projection, Single",
         ),
-        ({"lam": ["3"]}, "lam=3: no run has it; in the store are: 0, 30, 100"),
-        ({"mode": ["SingleTask"], "lam": ["30"]}, "mode=SingleTask lam=30: no run has all of these"),
+        ({"lam": ["3"]}, "lam=3: no run has it; the store has: 0, 30, 100"),
+        ({"mode": ["SingleTask"], "lam": ["30"]}, "mode=SingleTask lam=30: no run matches all of these"),
     ):
         with pytest.raises(ReportError) as caught:
             from_store(own, filters)
@@ -256,7 +259,7 @@ def test_filters_on_runs_of_other_programs():
     assert run_ids(stored, problem__hidden=["unknown"]) == ["x"]
 
 
-def test_problems_are_apart():
+def test_problems_are_separate():
     digits = {"names": Names("digits"), "problem": {"hidden": [64]}}
     found = from_store([run("a"), run("b", seed=1), run("c", **digits)], {})
     assert [study.title for study in found.studies()] == [

@@ -1,4 +1,4 @@
-"""Estimates, differences, permutation tests: against SciPy, by hand and by properties."""
+"""Estimates, differences and permutation tests, compared with SciPy and with manual results."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_holm(seed):
     assert min(corrected) == pytest.approx(min(1, 6 * min(p_values)))
     order = np.argsort(p_values)
     assert np.all(np.diff(np.array(corrected)[order]) >= 0)
-    # Step down: the k-th smallest is rejected at 0.05 if all smaller ones are and p <= 0.05 / (6 - k).
+    # The k-th smallest is rejected at 0.05 if all smaller ones are and p <= 0.05 / (6 - k).
     rejected = 0
     while rejected < 6 and p_values[order[rejected]] <= 0.05 / (6 - rejected):
         rejected += 1

@@ -1,4 +1,4 @@
-"""Summary runs: a run for each setting, renewed when its finished runs change."""
+"""Each setting has a summary run, which is rewritten when its finished runs change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auxgrad.record.stored import METRICS
 from auxgrad.record.writing import Dataset
 from auxgrad.reports import summaries
 from auxgrad.reports.analysis import table
-from auxgrad.reports.runs import from_store
+from auxgrad.reports.runs.selection import from_store
 from auxgrad.reports.statistics import Estimate
 
 ABOUT = '{"accuracy": {"maximize": true}}'
@@ -87,7 +87,7 @@ def test_means_of_the_newest_of_each_seed(store):
     assert "test_loss_std" not in found["30"].metrics
 
 
-def test_only_what_has_changed_is_made_anew(store):
+def test_only_changed_summaries_are_rewritten(store):
     for lam in (3.0, 30.0):
         add(store, lam, 0, 0.3)
     write(store, 3.0, 30.0)
@@ -115,7 +115,7 @@ def test_metrics_beside_the_loss(store):
 
 
 def test_runs_that_diverged_are_left_out_and_counted(store):
-    """As in a report, which the numbers are compared with."""
+    """The means are the same as in a report."""
     for seed, loss in enumerate([0.2, math.nan, 0.4, math.inf]):
         add(store, 3.0, seed, loss, accuracy=0.9 if math.isfinite(loss) else 0.5)
     add(store, 30.0, 0, math.nan)
@@ -130,7 +130,7 @@ def test_runs_that_diverged_are_left_out_and_counted(store):
     assert metrics["test_loss"] == pytest.approx(0.3) == pytest.approx(estimate.mean)
     assert metrics["test_loss_low"] == pytest.approx(estimate.low)
     assert metrics["test_loss_high"] == pytest.approx(estimate.high)
-    assert metrics["diverged"] == rows[3.0].diverged
+    assert metrics["diverged"] == rows[3.0].n_diverged
     assert (metrics["best_val_loss"], metrics["test_accuracy"]) == pytest.approx((0.4, 0.9))
     curves = open_sibling(store, "-settings").histories([found["3"].run_id], "train_loss")
     assert curves[found["3"].run_id] == pytest.approx({1: 1.3, 2: 0.8})

@@ -1,4 +1,4 @@
-"""An SQLite file is for the processes of one machine."""
+"""An SQLite file is refused if jobs may run on several machines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from auxgrad.sweeps.sweep import sweep
 
 HERE = platform.node().partition(".")[0]
 LINE = (
-    "tracking.uri=sqlite:///{}/mlflow.db: a file serves the processes of one machine, and jobs may run "
+    "tracking.uri=sqlite:///{}/mlflow.db: a file serves the processes of one machine, but jobs may run "
     "on others (SLURM, 3 runs to a task); must be a tracking server (http://...) or PostgreSQL "
     "(postgresql://...)"
 )
@@ -30,7 +30,7 @@ LINE = (
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch) -> Callable[..., str]:
-    """A program `sinfo` that names these nodes; the search path with it."""
+    """Return a function that makes a fake `sinfo` and returns a search path with it."""
     folder = tmp_path / "bin"
     folder.mkdir()
     path = f"{folder}:{os.environ['PATH']}"
@@ -54,7 +54,7 @@ def slurm(folder):
     [((HERE,), False), ((HERE, HERE), False), ((HERE, "node2"), True), (("node1", "node2"), True)],
 )
 def test_the_nodes_of_slurm(tmp_path, cluster, nodes, spans):
-    """One line for each node and partition."""
+    """`sinfo` prints one line for each node and partition."""
     cluster(*nodes)
     assert slurm(tmp_path).spans_machines is spans
 

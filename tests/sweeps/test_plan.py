@@ -1,4 +1,4 @@
-"""From the values of a sweep to its distinct runs."""
+"""The plan of a sweep has its distinct configs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auxgrad.config.composing import with_value_source
 from auxgrad.config.groups import conf_dir, options
 from auxgrad.config.overrides import quote_values
 from auxgrad.errors import ConfigError
-from auxgrad.reports.csv_files import read_published
+from auxgrad.reports.published import read_published
 from auxgrad.reports.runs import Study
 from auxgrad.sweeps.plan import plan
 
@@ -99,7 +99,7 @@ def test_what_a_mode_does_not_use_is_dropped(planned):
     found = planned(
         "mode=SingleTask,Multitask,Projection", "lam=0,1", "alpha=0.1,1", "overall=true,false"
     )
-    assert found.combinations == 24
+    assert found.n_combinations == 24
     assert settings(found) == [
         "SingleTask",  # Also Multitask and Projection with lam=0.
         "Multitask lam=1",
@@ -111,7 +111,7 @@ def test_what_a_mode_does_not_use_is_dropped(planned):
 
 
 def test_each_config_is_what_hydra_would_compose(planned):
-    """The numbers put in place afterwards make no other config than Hydra would."""
+    """Configs with numbers put in afterwards equal those that Hydra composes."""
     found = planned(
         "mode=Multitask,Orthogonal",
         "lam=0,3,1e2,100",
@@ -121,8 +121,8 @@ def test_each_config_is_what_hydra_would_compose(planned):
         "problem.hidden=[8],[8,4]",
         "tracking.experiment=x",
     )
-    assert found.combinations == 2 * 4 * 2 * 2 * 2 * 2
-    # SingleTask; Multitask at 3 and 100; Orthogonal at these with two alphas; times 2 * 2 * 2.
+    assert found.n_combinations == 2 * 4 * 2 * 2 * 2 * 2
+    # SingleTask; Multitask at 3 and 100; Orthogonal at these with two alphas; all times 2 * 2 * 2.
     assert len(found.configs) == (1 + 2 + 4) * 8
     composed = {
         compose([*words, "tracking.experiment=x"])
@@ -138,7 +138,7 @@ def test_each_config_is_what_hydra_would_compose(planned):
     assert set(found.configs) == composed
 
 
-def test_several_grids_and_the_command_line_goes_before(planned):
+def test_the_command_line_takes_precedence_over_several_grids(planned):
     grids = [{"mode": "SingleTask"}, {"mode": "Projection", "lam": "30,100"}, {"lam": 30, "alpha": 1}]
     found = planned(params={"seed": "range(2)"}, grids=grids)
     assert settings(found) == [
@@ -151,7 +151,7 @@ def test_several_grids_and_the_command_line_goes_before(planned):
     assert len(planned("seed=5", params={"seed": "range(2)"}, grids=grids).configs) == 4
 
 
-def test_runs_of_one_setting_stand_together(planned):
+def test_runs_of_one_setting_are_adjacent(planned):
     found = planned("seed=0,1", "lam=1,3", "alpha=0.01,1", "mode=Projection,Orthogonal")
     names = [config.identity().setting_name for config in found.configs]
     assert [name for name, _ in itertools.groupby(names)] == settings(found)
@@ -176,7 +176,7 @@ def test_wrong_values_in_any_place(planned, arguments, line):
 
 def test_lists_in_yaml_are_values(planned):
     found = planned(params={"lam": [1, 3.5], "seed": [0, 1], "problem.hidden": [[8], [8, 4]]})
-    assert found.combinations == 8
+    assert found.n_combinations == 8
     assert {(config.lam, config.problem.hidden) for config in found.configs} == {
         (lam, hidden) for lam in (1.0, 3.5) for hidden in ((8,), (8, 4))
     }

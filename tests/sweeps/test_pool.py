@@ -1,4 +1,4 @@
-"""Worker processes: what becomes of jobs when processes die, wear out or are ended."""
+"""A pool handles worker processes that die, need replacement or are ended early."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def result(run_id: str) -> Result:
 
 @dataclass
 class Fake(Worker):
-    """A worker whose jobs say what happens; `jobs` counts those of its process."""
+    """A worker whose jobs are instructions; `jobs` counts the jobs of its process."""
 
     jobs: int = 0
 
@@ -37,15 +37,15 @@ class Fake(Worker):
             time.sleep(600)
         return result(f"{os.getpid()} {os.environ['SLOT']}")
 
-    def is_worn(self):
+    def needs_replacement(self):
         return self.jobs == 2
 
-    def tidy(self):
+    def collect_garbage(self):
         pass
 
 
 class Lasting(Fake):
-    def is_worn(self):
+    def needs_replacement(self):
         return False
 
 
@@ -68,13 +68,13 @@ def test_a_worker_that_dies_costs_one_run(in_tmp):
     assert {text.split()[1] for text in fine} == {"a", "b"}
 
 
-def test_a_worn_worker_is_replaced(in_tmp):
+def test_a_worker_that_needs_replacement_is_replaced(in_tmp):
     events = list(run_all(dict.fromkeys(range(5), "fine"), PLACES[:1], Fake))
     pids = [event.outcome.run_id for event in events if event.outcome]
     assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
 
 
-def test_left_early_no_worker_stays(in_tmp):
+def test_no_worker_survives_an_early_end(in_tmp):
     events = run_all({0: "sleep0", 1: "sleep1"}, PLACES, Lasting)
     next(events)
     next(events)

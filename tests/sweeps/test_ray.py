@@ -1,4 +1,4 @@
-"""Sweeps by Ray, in an environment with the extra ray: pytest -m ray."""
+"""Sweeps on Ray, in an environment with the extra ray: pytest -m ray."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_cluster_of_this_machine_alone_may_use_a_file():
 
 
 def test_a_study_of_the_users_own(study):
-    """Its modules are found in the working directory, by the actors too."""
+    """The actors find the modules of the study in the working directory."""
     words = [
         "--config-dir",
         "conf",

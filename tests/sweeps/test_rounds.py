@@ -1,4 +1,4 @@
-"""The sweep without Hydra and without training: resume, retries, claims, waiting."""
+"""Resumption, retries, claims and waiting in a sweep, without Hydra and without training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ELSEWHERE = Failure("is running elsewhere", is_elsewhere=True)
 
 
 def finish(store, config, fingerprint) -> Result:
-    """A finished run in the store, without training."""
+    """Write a finished run to the store, without training."""
     writer = store.start_run(config.identity(fingerprint), {}, DATA)
     result = Result(writer.run_id, 0.5, 0.4, 1, 2, 8, 1.0, 64.0)
     for name, value in result.metrics.items():
@@ -39,9 +39,9 @@ def finish(store, config, fingerprint) -> Result:
 
 
 class Scripted(Executor):
-    """Gives each lam the outcomes in its list, one a launch, and then finishes its run.
+    """Returns the outcomes in the list of each lam, one per launch, and then finishes its run.
 
-    An outcome may be a function that returns it: what happens at the launch.
+    An outcome may be a function that is called at the launch and returns the outcome.
     """
 
     def __init__(self, store, fingerprint, script=None):
@@ -71,7 +71,7 @@ def fingerprint(small):
 
 @pytest.fixture
 def make(in_tmp, small, fingerprint):
-    """A sweep over these lams of Multitask: what is launched, in order, and how it ends."""
+    """Return a function that sweeps over lams of Multitask and returns what was launched."""
     store = open_store(compose([*small]).tracking)
 
     def go(lams, script=None, *words):
@@ -95,7 +95,7 @@ def test_what_is_finished_is_not_run_again(make, capsys):
     assert make([1, 2], None, "force=true") == ([1, 2], 2)
 
 
-def test_a_crash_is_tried_again_after_the_others_an_error_in_the_config_is_not(make):
+def test_crashes_are_retried_after_other_runs_but_config_errors_are_not(make):
     assert make([1, 2, 3], {1: [CRASH]}) == ([1, 2, 3, 1], 3)
     launched, line = make([4, 5], {4: [CRASH, CRASH], 5: [WRONG]})
     assert (launched, line) == ([4, 5, 4], "2 of 2 runs failed")
@@ -103,14 +103,14 @@ def test_a_crash_is_tried_again_after_the_others_an_error_in_the_config_is_not(m
 
 
 def test_a_task_that_is_ended_costs_no_attempt(make, monkeypatch, capsys):
-    """But a run that is ended again and again, without coming to an end, is given up."""
+    """A run that is interrupted too often fails in the end."""
     assert make([1, 2], {1: [INTERRUPTED] * 3}, "retries=0", "fail_fast=true") == ([1, 2, 1, 1, 1], 2)
     assert capsys.readouterr().out.count("later     Multitask lam=1") == 3
     monkeypatch.setattr(module, "MOST_INTERRUPTIONS", 2)
     assert make([3], {3: [INTERRUPTED] * 4}) == ([3, 3, 3], "1 of 1 runs failed")
 
 
-def test_fail_fast_decides_what_has_crashed_first(make):
+def test_fail_fast_retries_crashed_runs_first(make):
     launched, line = make([1, 2, 3, 4], {2: [CRASH, CRASH]}, "fail_fast=true")
     assert launched == [1, 2, 2]
     assert line == "1 of 4 runs failed; 2 were not run (fail_fast=true)"
@@ -155,7 +155,7 @@ def test_records_of_the_sweep_itself_are_delivered_at_its_end(make, small, finge
 
 @contextlib.contextmanager
 def ends_while_waiting(end):
-    """The outcome of a run that another process ends half a second after it was met."""
+    """Return an outcome for a run that another process ends half a second later."""
     timer = threading.Timer(0.5, end)
 
     def elsewhere():
@@ -167,7 +167,7 @@ def ends_while_waiting(end):
 
 
 def test_a_run_of_another_process_is_waited_for(make, small, fingerprint, monkeypatch, capsys):
-    """It begins before this sweep and ends while this one waits."""
+    """The other run starts before this sweep and ends while this sweep waits."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     config = compose(["mode=Multitask", "lam=2", *small])
     other = make.store.start_run(config.identity(fingerprint), {}, DATA)
@@ -182,8 +182,8 @@ def test_a_run_of_another_process_is_waited_for(make, small, fingerprint, monkey
     with ends_while_waiting(end) as elsewhere:
         assert make([1, 2], {2: [elsewhere]}) == ([1, 2], 2)
     out = capsys.readouterr().out
-    assert "waiting   for 1 of another process" in out
-    assert "lam=2" in out.partition("finished meanwhile by another sweep")[0]
+    assert "waiting   for 1 in another process" in out
+    assert "lam=2" in out.partition("finished in the meantime by another sweep")[0]
 
 
 def test_a_run_that_another_process_gives_up_is_run_here(make, small, fingerprint, monkeypatch):
@@ -194,7 +194,7 @@ def test_a_run_that_another_process_gives_up_is_run_here(make, small, fingerprin
         assert make([2], {2: [elsewhere]}) == ([2, 2], 1)
 
 
-def test_runs_of_version_0_1_0_do_not_count_and_are_told(make, capsys):
+def test_runs_of_version_0_1_0_are_ignored_and_reported(make, capsys):
     run = make.store.client.create_run(make.store.experiment_id, tags={"run_key": "k"})
     make.store.client.set_terminated(run.info.run_id, "FINISHED")
     assert make([1]) == ([1], 1)
@@ -202,7 +202,7 @@ def test_runs_of_version_0_1_0_do_not_count_and_are_told(make, capsys):
 
 
 @pytest.mark.parametrize("key", ["tracking.experiment=a", "force=true", "retries=0", "dry_run=true"])
-def test_one_store_and_one_way_to_go_on_for_all(in_tmp, small, key):
+def test_sweep_options_must_be_the_same_for_all_runs(in_tmp, small, key):
     configs = [compose([*words, *small]) for words in ([], [key])]
     with pytest.raises(ConfigError, match=r"^\w+: must be the same for all runs of a sweep"):
         sweep(Plan((), 2, tuple(configs)), Scripted(None, ""), in_tmp)

@@ -1,4 +1,4 @@
-"""Slots of workers on GPUs that only a program of that name knows of, and on cores."""
+"""Slots for workers on GPUs, which a fake nvidia-smi lists, and on cores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from auxgrad.training.devices import GPU_MEMORY
 
 @pytest.fixture
 def fake_gpus(tmp_path, monkeypatch):
-    """Two GPUs that only nvidia-smi knows of."""
+    """Put a fake nvidia-smi that lists two GPUs on the search path."""
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho '0, GPU-aa, 10000'\necho '1, GPU-bb, 20000'\n")
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Sweeps on a real SLURM with two GPUs (not real ones), as `.ci/slurm` starts it: pytest -m slurm."""
+"""Sweeps on SLURM with two fake GPUs, as `.ci/slurm` starts it: pytest -m slurm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLURM = ("hydra/launcher=slurm", "hydra.launcher.runs_per_task=3", "hydra.launch
 
 
 def test_twelve_runs_three_to_a_task_one_of_which_fails(sweep, tmp_path, small, failing):
-    assert slurm.max_array_size() == 2  # So four tasks take two arrays.
+    assert slurm.max_array_size() == 2  # Four tasks therefore need two arrays.
     grid = ("mode=Multitask,Projection", "lam=1,3,10,30,100,666", "alpha=0.01", *small)
     done = sweep(*SLURM, *grid, "retries=0", **failing)
     assert done.returncode == 1, done.stdout
@@ -31,13 +31,13 @@ def test_twelve_runs_three_to_a_task_one_of_which_fails(sweep, tmp_path, small, 
     tasks = Counter(run.data.tags["worker.slurm_job"] for run in runs)
     assert list(tasks.values()) == [3, 3, 3, 3]
     assert len({name.partition("_")[0] for name in tasks}) == 2
-    # One visible GPU for each task, and the same process for all runs of a task.
+    # Each task has one visible GPU, and one process executes all its runs.
     by_task = {(run.data.tags["worker.slurm_job"], run.data.tags["worker.gpu"]) for run in runs}
     assert len(by_task) == 4
     assert {gpu for _, gpu in by_task} == {"0", "1"}
     processes = {(run.data.tags["worker.slurm_job"], run.data.tags["worker.pid"]) for run in runs}
     assert len(processes) == 4
-    # The same numbers as without SLURM.
+    # The results are the same as without SLURM.
     fine = [word.replace(",666", "") for word in grid]
     local = sweep(*fine, "tracking.experiment=local", **failing)
     assert local.returncode == 0, local.stderr
@@ -45,7 +45,7 @@ def test_twelve_runs_three_to_a_task_one_of_which_fails(sweep, tmp_path, small, 
 
 
 def test_a_study_of_the_users_own(study):
-    """Its modules are found in the working directory, by the tasks too."""
+    """The tasks find the modules of the study in the working directory."""
     words = ["--config-dir", "conf", "--multirun", *SLURM, "problem=digits", "mode=Halfway", "lam=1"]
     done = script("train", *words, "seed=range(2)", "problem.epochs=2", cwd=study)
     assert "2 done, 0 failed, 0 left" in done.stdout, done.stdout + done.stderr
@@ -54,7 +54,7 @@ def test_a_study_of_the_users_own(study):
 LONG = ("problem.epochs=25", "problem.patience=25")
 
 
-def test_a_task_is_killed_and_the_sweep_goes_on(tmp_path, small):
+def test_a_task_is_killed_and_the_sweep_continues(tmp_path, small):
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
     process = started(command, tmp_path)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["FINISHED"] >= 1)
@@ -71,7 +71,7 @@ def test_a_task_is_killed_and_the_sweep_goes_on(tmp_path, small):
 
 
 def test_a_task_that_slurm_ends_costs_no_attempt(tmp_path, small):
-    """With SIGTERM, and SIGKILL seconds later: as at its time limit, or when it is preempted."""
+    """SLURM sends SIGTERM, and SIGKILL seconds later, at a time limit or a preemption."""
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(3)", "retries=0", *small, *LONG]
     process = started(command, tmp_path)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["RUNNING"] >= 1)
@@ -82,10 +82,13 @@ def test_a_task_that_slurm_ends_costs_no_attempt(tmp_path, small):
     assert process.returncode == 0, out
     assert "its SLURM task was ended" in out
     assert len(losses(tmp_path)) == 3
-    assert set(statuses(tmp_path)) <= {"FINISHED", "KILLED"}  # KILLED: before its first checkpoint.
+    assert set(statuses(tmp_path)) <= {
+        "FINISHED",
+        "KILLED",
+    }  # KILLED if interrupted before the first checkpoint.
 
 
-def test_interrupted_tasks_are_cancelled_and_the_sweep_resumed(sweep, tmp_path, small):
+def test_an_interrupted_sweep_cancels_its_tasks_and_is_resumed(sweep, tmp_path, small):
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
     process = started(command, tmp_path)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["FINISHED"] >= 1)
@@ -105,8 +108,8 @@ def test_interrupted_tasks_are_cancelled_and_the_sweep_resumed(sweep, tmp_path, 
 
 
 @pytest.mark.long
-def test_the_sweeper_dies_and_its_tasks_are_not_doubled(tmp_path, small):
-    """Its tasks go on; the next sweep leaves to them what they run and waits for it."""
+def test_tasks_of_a_dead_sweeper_are_not_repeated(tmp_path, small):
+    """The tasks continue; the next sweep waits for the runs that they are training."""
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
     process = started(command, tmp_path)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["RUNNING"] >= 1)

@@ -1,4 +1,4 @@
-"""Sweeps from the command line: plan, workers, failures, interruptions, and what they leave."""
+"""Sweeps from the command line: plan, workers, failures, interruptions and records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def statuses(folder):
 
 
 def losses(folder, name="auxgrad"):
-    """Test loss by setting and seed; every run that is FINISHED is so once."""
+    """Return the test losses by setting and seed; each run must be FINISHED exactly once."""
     finished = [run for run in runs_of(folder, name) if run.info.status == "FINISHED"]
     found = {
         (r.data.params["config"], r.data.params["seed"]): r.data.metrics["test_loss"] for r in finished
@@ -43,7 +43,7 @@ def losses(folder, name="auxgrad"):
 
 
 def test_a_grid_by_two_workers_serially_and_again(sweep, tmp_path, small):
-    """The same numbers whatever runs them; the second time there is nothing to run."""
+    """All launchers give the same results, and a second sweep has nothing to run."""
     done = sweep(*GRID, "hydra.launcher.workers=2", *small)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -57,7 +57,7 @@ def test_a_grid_by_two_workers_serially_and_again(sweep, tmp_path, small):
     parallel = losses(tmp_path)
     assert len(parallel) == GRID_RUNS
 
-    # Folders by setting and seed, each with what its run came to.
+    # There is a folder for each setting and seed, with the result of its run.
     folders = sorted(tmp_path.glob("multirun/auxgrad/*/seed=*"))
     assert len(folders) == GRID_RUNS
     results = [json.loads((folder / "result.json").read_text())["test_loss"] for folder in folders]
@@ -69,12 +69,12 @@ def test_a_grid_by_two_workers_serially_and_again(sweep, tmp_path, small):
     assert "plan      24 combinations, 14 distinct: 14 finished, 0 to run" in again.stdout
     assert losses(tmp_path) == parallel
 
-    # In this very process, one after the other, with all threads.
+    # The same sweep in one process, one run after another, with all threads.
     serial = sweep(*GRID, "hydra/launcher=basic", "tracking.experiment=serial", *small)
     assert serial.returncode == 0, serial.stderr
     assert losses(tmp_path, "serial") == parallel
 
-    # More of the same: only what is new, then all of it by force, in folders of their own.
+    # A larger sweep runs only the new runs; `force` runs all of them again, in new folders.
     more = sweep("mode=SingleTask", "seed=range(3)", *small)
     assert "3 combinations, 3 distinct: 2 finished, 1 to run" in more.stdout
     forced = sweep("mode=SingleTask", "seed=0", "force=true", *small)
@@ -107,9 +107,9 @@ def test_summary_runs(sweep, train, tmp_path, small):
         assert [p.step for p in curve] == [p.step for p in min(each, key=len)]
         assert curve[0].value == pytest.approx(sum(points[0].value for points in each) / 3)
         assert "seed" not in summary.data.params
-    # One more seed of one setting: that summary alone is made anew.
+    # With one more seed of one setting, only its summary is rewritten.
     assert sweep("mode=SingleTask,Multitask", "lam=3", "seed=range(3)", *small).returncode == 0
-    # A single run counts for a sweep.
+    # A single run counts in the next sweep.
     assert train("mode=Projection", "lam=0", "seed=3", *small).returncode == 0
     done = sweep("mode=SingleTask", "seed=range(4)", *small)
     assert "4 combinations, 4 distinct: 4 finished, 0 to run" in done.stdout
@@ -120,7 +120,7 @@ def test_summary_runs(sweep, train, tmp_path, small):
         assert same == setting.startswith("Multitask")
 
 
-def test_failures_are_told_and_the_rest_goes_on(sweep, tmp_path, small, failing):
+def test_failures_are_reported_and_other_runs_continue(sweep, tmp_path, small, failing):
     arguments = ("mode=Multitask", "lam=1,666,667,3", *small)
     done = sweep(*arguments, "hydra.launcher.workers=1", **failing)
     assert done.returncode == 1
@@ -138,7 +138,7 @@ def test_failures_are_told_and_the_rest_goes_on(sweep, tmp_path, small, failing)
     failed = [run for run in runs_of(tmp_path) if run.info.status == "FAILED"]
     traces += [tmp_path / "mlartifacts" / r.info.run_id / "artifacts/traceback.txt" for r in failed]
     assert all("RuntimeError: the disk is full" in trace.read_text() for trace in traces)
-    # Again: only what failed. Without retries it fails once.
+    # A second sweep runs only the failed run, which fails once without retries.
     again = sweep(*arguments, "retries=0", **failing)
     assert again.returncode == 1
     assert "4 distinct: 3 finished, 1 to run" in again.stdout
@@ -146,7 +146,7 @@ def test_failures_are_told_and_the_rest_goes_on(sweep, tmp_path, small, failing)
 
 
 def test_fail_fast_stops_at_the_first(sweep, tmp_path, small, failing):
-    """For good, that is: what has crashed is tried again before all others."""
+    """A crashed run is retried first, and the sweep stops when it fails for good."""
     arguments = ("mode=Multitask", "lam=1,666,3,10", "fail_fast=true")
     done = sweep(*arguments, "hydra.launcher.workers=1", *small, **failing)
     assert done.returncode == 1
@@ -155,7 +155,7 @@ def test_fail_fast_stops_at_the_first(sweep, tmp_path, small, failing):
 
 
 def test_an_error_in_the_data_is_not_tried_again(sweep, tmp_path, small):
-    """Of two places of data the sweeper reads both first: an error ends all before any run."""
+    """The sweeper loads all data first, so that an error ends the sweep before any run."""
     broken = tmp_path / "broken.tar.gz"
     broken.write_bytes(b"\x1f\x8b broken")
     done = sweep(*small, f"data.path={broken},{small[1].partition('=')[2]}")
@@ -194,7 +194,7 @@ def test_wrong_input(sweep, tmp_path, arguments, line):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_experiment_of_ones_own_as_in_the_readme(sweep, tmp_path, small):
+def test_a_custom_experiment_as_in_the_readme(sweep, tmp_path, small):
     text = (REPOSITORY / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "mine/experiment").mkdir(parents=True)
     (tmp_path / "mine/experiment/best.yaml").write_text(text)
@@ -208,7 +208,7 @@ def test_an_experiment_of_ones_own_as_in_the_readme(sweep, tmp_path, small):
 def test_a_launcher_that_is_not_installed(sweep, tmp_path):
     done = sweep("hydra/launcher=ray")
     line = (
-        "auxgrad: hydra/launcher=ray: the package ray is not installed; the extra auxgrad[ray] has it\n"
+        "auxgrad: hydra/launcher=ray: the package ray is not installed; install the extra auxgrad[ray]\n"
     )
     assert done.stderr == line
     assert list(tmp_path.iterdir()) == []
@@ -248,8 +248,8 @@ LONG = ("problem.epochs=100000", "problem.patience=100000")
     ("number", "status"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
 )
-def test_interrupted_once_runs_are_cut_cleanly(tmp_path, small, number, status):
-    """As Ctrl-C does it: to all processes of the terminal."""
+def test_interrupted_once_runs_end_cleanly(tmp_path, small, number, status):
+    """Ctrl-C sends the signal to all processes of the terminal."""
     command = [*SWEEP, "mode=SingleTask", "seed=range(4)", "hydra.launcher.workers=2", *small, *LONG]
     process = started(command, tmp_path, start_new_session=True)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["RUNNING"] == 2)
@@ -259,7 +259,7 @@ def test_interrupted_once_runs_are_cut_cleanly(tmp_path, small, number, status):
         process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == status, out
-    assert "stopped   0 done, 0 failed, 4 left; the same command goes on from here" in out
+    assert "stopped   0 done, 0 failed, 4 left; the same command continues from here" in out
     assert "Traceback" not in out
     assert statuses(tmp_path) == {"KILLED": 2}
 
@@ -271,7 +271,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path, small):
     [worker] = [
         p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())
     ]
-    worker.suspend()  # It can end nothing cleanly.
+    worker.suspend()  # Keeps the worker from ending cleanly.
     process.send_signal(signal.SIGINT)
     time.sleep(1)
     asked = time.monotonic()
@@ -282,8 +282,8 @@ def test_a_second_interrupt_stops_at_once(tmp_path, small):
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
-def test_killed_in_the_middle_and_gone_on(tmp_path, small, sweep):
-    """The sweeper once, alone; then it and its workers, as a power cut would; then the same command."""
+def test_a_killed_sweep_is_resumed(tmp_path, small, sweep):
+    """Kill the sweeper alone, then the sweeper and its workers, then repeat the command."""
     command = [*SWEEP, "mode=SingleTask", "seed=range(9)", "hydra.launcher.workers=1", *small]
     command += ["problem.epochs=100", "problem.patience=100"]
     for everything in (False, True):
@@ -329,7 +329,7 @@ def test_two_sweeps_at_once_share_the_work(tmp_path, small):
 
 
 def test_on_a_terminal_there_is_a_live_line(tmp_path, small):
-    """In a folder with a name that Hydra's grammar would not take as it stands."""
+    """The name of the folder needs quotes in Hydra's grammar."""
     folder = tmp_path / "it's here"
     folder.mkdir()
     command = [*SWEEP, "mode=SingleTask", "seed=range(3)", "hydra.launcher.workers=1", *small]
@@ -345,8 +345,8 @@ def test_on_a_terminal_there_is_a_live_line(tmp_path, small):
 
 
 @pytest.mark.long
-def test_values_of_other_sweepers_pass_the_front_door(tmp_path, small):
-    """Numbers as Optuna gives them to a launcher, and the losses that it wants back."""
+def test_values_of_other_sweepers_pass_the_entry_point(tmp_path, small):
+    """A launcher takes numbers as Optuna gives them, and returns the losses."""
     from hydra.core.utils import JobStatus
 
     plugin = tmp_path / "plugins/hydra_plugins/other"

@@ -1,1 +1,1 @@
-"""Modes beside one another: on one study, and over several."""
+"""Compare modes on one study, and over several studies."""

@@ -1,4 +1,4 @@
-"""The figures of modes."""
+"""Draw the figures of modes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ import numpy as np
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.modes.profiles import Profile
 from auxgrad.reports.modes.standings import BASELINE, Standings
-from auxgrad.reports.styles import Looks, finish, new_figure, rc
+from auxgrad.reports.styles import Styles, finish, new_figure, rc
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-POINTS = 200  # Of a profile.
+POINTS = 200  # The number of points of a profile.
 
 
-def best_of_modes(standings: Standings, title: str, metric: Metric, looks: Looks) -> Figure:
-    """Draw a row for each mode: the runs of its best setting, their mean and its 95 % interval."""
+def best_of_modes(standings: Standings, title: str, metric: Metric, mode_styles: Styles) -> Figure:
+    """Draw the runs of the best setting of each mode, with their mean and its 95 % interval.
+
+    Args:
+        standings: The standings of the modes.
+        title: The title of the figure.
+        metric: The metric of the report.
+        mode_styles: The style of each mode.
+    """
     with rc():
         figure = new_figure((6.5, 1.2 + 0.27 * len(standings.modes)))
         axis = figure.subplots()
         for place, each in enumerate(reversed(standings.modes)):
-            estimate, look = each.estimate, looks[each.mode]
+            estimate, style = each.estimate, mode_styles[each.mode]
             axis.plot(
                 each.row.values,
                 [place] * estimate.n,
@@ -40,8 +47,8 @@ def best_of_modes(standings: Standings, title: str, metric: Metric, looks: Looks
                 estimate.mean,
                 place,
                 xerr=half,
-                color=look["color"],
-                marker=look["marker"] or "o",
+                color=style["color"],
+                marker=style["marker"] or "o",
                 capsize=3,
                 zorder=2,
             )
@@ -55,10 +62,17 @@ def best_of_modes(standings: Standings, title: str, metric: Metric, looks: Looks
     return figure
 
 
-def profiles(found: Sequence[Profile], title: str, metric: Metric, looks: Looks) -> Figure:
-    """Draw, for each mode, the share of runs that are at least as good as each ratio to the baseline."""
+def profiles(found: Sequence[Profile], title: str, metric: Metric, mode_styles: Styles) -> Figure:
+    """Draw the share of runs of each mode that are at least as good as each ratio to the baseline.
+
+    Args:
+        found: The profiles of the modes.
+        title: The title of the figure.
+        metric: The metric of the report.
+        mode_styles: The style of each mode.
+    """
     ratios = np.concatenate([own for each in found for own in each.ratios])
-    # The worst tenth of runs may lie far away.
+    # The worst tenth of the runs is cut off, because it may be far away.
     first, last = np.quantile(ratios, [0.1, 1.0] if metric.maximize else [0.0, 0.9])
     points = np.linspace(first, last, POINTS)
     with rc():
@@ -66,9 +80,11 @@ def profiles(found: Sequence[Profile], title: str, metric: Metric, looks: Looks)
         axis = figure.subplots()
         for number, each in enumerate(found):
             shares = each.share_within(points, metric.maximize)
-            # Markers at other places for each mode, or those of curves that are close would hide others.
+            # Each mode has markers at other points, so that close curves do not hide them.
             every = (number * 3 % 20, 20)
-            axis.step(points, shares, where="post", label=each.mode, markevery=every, **looks[each.mode])
+            axis.step(
+                points, shares, where="post", label=each.mode, markevery=every, **mode_styles[each.mode]
+            )
         axis.axvline(1, color="0.5", linewidth=0.8)
         axis.set_xlabel(f"{metric.title} / mean of {BASELINE}")
         axis.set_ylabel("share of runs at least as good")

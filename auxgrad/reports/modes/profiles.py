@@ -1,4 +1,4 @@
-"""Modes over several studies: how their runs lie to the mean of the baseline of each."""
+"""Compare modes over several studies by the ratios of their runs to the mean of the baseline."""
 
 from __future__ import annotations
 
@@ -14,23 +14,32 @@ from auxgrad.reports.modes.standings import BASELINE, Standings
 
 @dataclass(frozen=True)
 class Profile:
-    """A mode over several studies, by its best setting in each.
+    """The results of a mode over several studies, with its best setting in each study.
 
     Attributes:
-        ratios: for each study the metric of every run, as a part of the baseline's mean there.
-        mean: of the studies' ratios of means, with equal weights; the runs of both are resampled. None
-            for the baseline itself.
-        improvement: the mean over studies of the probability that a run is better than one of the
-            baseline; None for the baseline itself.
+        mode: The name of the mode.
+        ratios: For each study, the metric of each run divided by the mean of the baseline.
+        mean_ratio: The mean over studies of the ratio of the two means. The runs of both modes are
+            resampled for its interval. None for the baseline itself.
+        improvement: The mean over studies of the probability that a run is better than a run of the
+            baseline. None for the baseline itself.
     """
 
     mode: str
     ratios: tuple[np.ndarray, ...]
-    mean: Interval | None
+    mean_ratio: Interval | None
     improvement: Interval | None
 
     def share_within(self, ratios: np.ndarray, maximize: bool) -> np.ndarray:
-        """Return the share of runs that are as good as each of these ratios; studies weigh the same."""
+        """Return the share of runs that are at least as good as each ratio.
+
+        Args:
+            ratios: The ratios to the mean of the baseline.
+            maximize: Whether a higher ratio is better.
+
+        Returns:
+            The mean of the shares over studies, with equal weights.
+        """
         shares = [
             (own[:, np.newaxis] >= ratios if maximize else own[:, np.newaxis] <= ratios).mean(axis=0)
             for own in self.ratios
@@ -41,9 +50,16 @@ class Profile:
 def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
     """Return the profiles of the modes that all studies have, the best first.
 
-    Agarwal et al., arXiv 2108.13264, with ratios to the baseline for normalised scores; intervals are
-    stratified bootstrap ones. Empty unless the baseline and another mode are in every one of two or more
-    studies, and the means of the baseline are positive.
+    The method is that of Agarwal et al., arXiv 2108.13264, with ratios to the baseline in place of
+    normalised scores and stratified bootstrap intervals.
+
+    Args:
+        standings: The standings of each study.
+        metric: The metric of the report.
+
+    Returns:
+        The profiles. The list is empty if there are fewer than two studies, if not all of them have
+        the baseline and a further mode in common, or if a mean of the baseline is not positive.
     """
     if len(standings) < 2 or not all(each.has_baseline for each in standings):
         return []
@@ -64,11 +80,11 @@ def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
             found.append(Profile(mode, ratios, mean, better))
     if len(found) < 2:
         return []
-    return sorted(found, key=lambda each: metric.cost(each.mean.value if each.mean else 1.0))
+    return sorted(found, key=lambda each: metric.cost(each.mean_ratio.value if each.mean_ratio else 1.0))
 
 
 def _mean_ratio(samples: Sequence[np.ndarray]) -> Interval:
-    """The mean over studies of mean / mean of the baseline; the two alternate in `samples`."""
+    """Return the mean ratio to the baseline; samples of the mode and the baseline alternate."""
 
     def statistic(*sides: np.ndarray) -> np.ndarray:
         pairs = zip(sides[::2], sides[1::2], strict=True)

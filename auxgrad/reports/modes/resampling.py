@@ -1,4 +1,4 @@
-"""Bootstrap intervals, and choices with an equal budget: numbers in, numbers out."""
+"""Compute bootstrap intervals, and the expected best setting within a budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ Values = Sequence[float] | np.ndarray
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic and its 95 % percentile bootstrap interval, NaN where there is nothing to resample."""
+    """A statistic with its 95 % percentile bootstrap interval.
+
+    Attributes:
+        value: The statistic.
+        low: The lower end of the interval; NaN if a sample has a single value.
+        high: The upper end of the interval; NaN if a sample has a single value.
+    """
 
     value: float
     low: float
@@ -26,7 +32,11 @@ class Interval:
 
 
 def mean_difference(x: Sequence[float], y: Sequence[float]) -> Interval:
-    """Return the mean of x − y, pair by pair; pairs are resampled.
+    """Return the mean of x − y for paired samples; pairs are resampled.
+
+    Args:
+        x: The values of the first sample.
+        y: The values of the second sample, in the same order.
 
     >>> mean_difference([0.30, 0.32, 0.31], [0.31, 0.33, 0.32]).value.__round__(6)
     -0.01
@@ -35,14 +45,15 @@ def mean_difference(x: Sequence[float], y: Sequence[float]) -> Interval:
 
 
 def improvement(studies: Sequence[tuple[Values, Values]]) -> Interval:
-    """Return the probability that a run has a lower cost than a run of the baseline; a tie is one half.
+    """Return the probability that a run has a lower cost than a run of the baseline.
 
-    Over all pairs of runs of a study, then the mean over studies; all runs are resampled, those of each
-    side of each study by themselves. Agarwal et al., *Deep reinforcement learning at the edge of the
-    statistical precipice*, arXiv 2108.13264, section 4.2.
+    The probability is the share of pairs of runs in which the cost is lower, where a tie counts one
+    half, averaged over studies. For the interval, runs are resampled separately for each side of
+    each study. The method is that of Agarwal et al., *Deep reinforcement learning at the edge of
+    the statistical precipice*, arXiv 2108.13264, section 4.2.
 
     Args:
-        studies: the costs of the runs, and those of the baseline's.
+        studies: For each study, the costs of the runs and the costs of the baseline's runs.
 
     >>> improvement([([1.0, 2.0], [2.0, 3.0])]).value
     0.875
@@ -61,12 +72,14 @@ def improvement(studies: Sequence[tuple[Values, Values]]) -> Interval:
 def bootstrap(
     statistic: Callable[..., Any], samples: Sequence[np.ndarray], resamples: int = RESAMPLES
 ) -> Interval:
-    """Return a statistic of one or more samples with its interval; each sample is resampled by itself.
+    """Return a statistic of one or more samples with its interval.
+
+    Each sample is resampled separately. The resamples are the same in each call.
 
     Args:
-        statistic: of the samples, along their last axis.
-        samples: one-dimensional.
-        resamples: how many; the same random ones each time.
+        statistic: A function of the samples that reduces their last axis.
+        samples: One-dimensional samples.
+        resamples: The number of resamples.
     """
     from scipy import stats
 
@@ -89,11 +102,12 @@ def bootstrap(
 def expected_best(ranked: Sequence[float], budget: int) -> float:
     """Return the expected value of the best of `budget` settings drawn without replacement.
 
-    Dodge et al., *Show your work*, arXiv 1909.03004, with the choice on the validation set.
+    The method is that of Dodge et al., *Show your work*, arXiv 1909.03004, with the choice on the
+    validation set.
 
     Args:
-        ranked: the values of all settings, that which would be chosen first of all first.
-        budget: at most as many.
+        ranked: The values of all settings, in the order in which they would be chosen.
+        budget: The number of settings that are drawn; at most the number of all settings.
 
     >>> expected_best([0.3, 0.4, 0.8], 1), expected_best([0.3, 0.4, 0.8], 3)
     (0.5, 0.3)

@@ -1,4 +1,4 @@
-"""The best settings of all modes on one study, beside the baseline and with an equal budget."""
+"""Compare the best settings of all modes on one study, with the baseline and with equal budgets."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ BASELINE = "SingleTask"
 
 @dataclass(frozen=True)
 class Standing:
-    """A mode, by its best setting.
+    """The result of a mode, with its best setting.
 
     Attributes:
-        row: the best setting.
-        tried: how many settings of the mode have finished runs.
-        at_budget: the expected mean metric of the best of `Standings.budget` settings.
-        seeds: those that the best setting and the baseline have in common.
-        difference: from the baseline over these seeds, pair by pair; None without any.
-        improvement: the probability that a run is better than one of the baseline; None without any.
+        row: The row of the best setting.
+        n_tried: The number of settings of the mode that have converged runs.
+        at_budget: The expected mean metric of the best of `Standings.budget` settings.
+        n_common_seeds: The number of seeds that the best setting and the baseline have in common.
+        difference: The mean difference from the baseline over the common seeds; None if there are
+            none.
+        improvement: The probability that a run is better than a run of the baseline; None without a
+            baseline.
     """
 
     row: Row
-    tried: int
+    n_tried: int
     at_budget: float
-    seeds: int = 0
+    n_common_seeds: int = 0
     difference: Interval | None = None
     improvement: Interval | None = None
 
@@ -48,12 +50,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Standings:
-    """All modes of a study, the best first.
+    """The results of all modes of a study.
 
     Attributes:
-        left_out: modes without a best setting, as of each some run diverged.
-        budget: the smallest number of settings that a mode with knobs has tried.
-        validated: whether settings are chosen on the validation set.
+        modes: The results of the modes, the best at the budget first.
+        left_out: The modes without a best setting, because each of their settings has diverged
+            runs.
+        budget: The smallest number of settings that a mode with knobs has tried.
+        validated: Whether settings are chosen by their validation metric.
     """
 
     modes: tuple[Standing, ...]
@@ -63,7 +67,12 @@ class Standings:
 
     @staticmethod
     def of(rows: Sequence[Row], metric: Metric) -> Standings:
-        """Return the standings of the modes that have a best setting."""
+        """Return the standings of the modes that have a best setting.
+
+        Args:
+            rows: The rows of the table.
+            metric: The metric of the report.
+        """
         validated = by_validation(rows)
         of_mode: dict[str, list[Row]] = {}
         for row in rows:
@@ -84,18 +93,18 @@ class Standings:
 
     @property
     def has_baseline(self) -> bool:
-        """Whether the baseline is among them."""
+        """Whether the baseline is among the modes."""
         return any(standing.mode == BASELINE for standing in self.modes)
 
 
 def _at_budget(rows: Sequence[Row], budget: int, metric: Metric, validated: bool) -> float:
     def mean(row: Row) -> float:
         assert row.estimate is not None
-        return math.nan if row.diverged else row.estimate.mean
+        return math.nan if row.n_diverged else row.estimate.mean
 
     def cost(row: Row) -> float:
-        # A setting of which a run diverged is never chosen over another.
-        return metric.cost(math.nan if row.diverged else row.best_val if validated else mean(row))
+        # A setting with a diverged run is chosen last.
+        return metric.cost(math.nan if row.n_diverged else row.best_val if validated else mean(row))
 
     return expected_best([mean(row) for row in sorted(rows, key=cost)], budget)
 
