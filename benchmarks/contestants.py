@@ -79,7 +79,7 @@ class Auxgrad(Contestant):
         self._train_step = tf.function(self.model.train_step, autograph=False)
 
     def batches(self) -> Iterator[Any]:
-        return iter(self.trainer.batches.take(self.trainer.steps_per_epoch))
+        return iter(self.trainer.batches().take(self.trainer.steps_per_epoch))
 
     def step(self, batch: Any) -> float:
         return float(self._train_step(batch)["loss"])
@@ -110,7 +110,7 @@ class Auxgrad(Contestant):
         epochs: list[float] = []
         times: list[float] = []
         self.model.fit(
-            self.trainer.batches,
+            self.trainer.batches(),
             epochs=3,
             steps_per_epoch=steps,
             validation_data=self.trainer.validation,

@@ -85,7 +85,7 @@ class Auxgrad(Regression):
         assert self.trainer.model.steps_per_execution == self.trainer.steps_per_epoch == AT_ONCE
 
     def fit(self, epochs: int) -> dict[str, float]:
-        model, batches = self.trainer.model, self.trainer.batches
+        model, batches = self.trainer.model, self.trainer.batches()
         return {"as in a run": fit(model, epochs, batches, steps_per_epoch=AT_ONCE)}
 
 

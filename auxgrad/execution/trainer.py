@@ -148,6 +148,11 @@ class Trainer:
             gc.freeze()
             self._has_unfrozen = True
 
+    def batches(self, step: int = 0) -> tf.data.Dataset:
+        """Return the batches of the prepared run, from an optimisation step on."""
+        assert self._batches is not None
+        return self._batches.restart(self._order, step)
+
     def train(
         self,
         writer: RunWriter,
@@ -163,7 +168,6 @@ class Trainer:
             resumed: the state to go on from.
             tensorboard: a folder for summaries.
         """
-        assert self._batches is not None
         first, steps = (resumed.epoch, resumed.steps) if resumed else (0, 0)
         curves = RecordCurves(writer, self._stops)
         stopping = keras.callbacks.EarlyStopping(
@@ -175,7 +179,7 @@ class Trainer:
         with contextlib.ExitStack() as order:
             checkpoints = Checkpoints(checkpoint, stopping, curves, self.steps_per_epoch, order, resumed)
             self.model.fit(
-                self._batches.restart(self._order, steps),
+                self.batches(steps),
                 steps_per_epoch=self.steps_per_epoch,
                 validation_data=self.validation,
                 initial_epoch=first,
