@@ -21,7 +21,7 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.chrome.webdriver import WebDriver
 
-SWEEP = ["mode=SingleTask,Multitask,Projection", "lam=30,100", "seed=range(3)"]
+SWEEP = ["mode=SingleTask,Multitask,Projection", "lam=100", "seed=range(3)"]
 CHARTS = 5  # train_loss, val_loss, test_loss, val_accuracy, test_accuracy
 WIDTH, HEIGHT = 1500, 1180
 PATIENCE_SECONDS = 120
