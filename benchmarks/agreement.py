@@ -122,7 +122,7 @@ def ours(mode: str, J: np.ndarray) -> np.ndarray:
         alpha = tf.constant(ALPHA)
         _, memory = weigh(G, seed, tf.zeros_like(G), alpha)
         return weigh(G, seed, memory, alpha)[0].numpy()
-    return (weigh(G, seed) if MODES[mode].fetch("seed") else weigh(G)).numpy()
+    return (weigh(G, seed) if MODES[mode].takes("seed") else weigh(G)).numpy()
 
 
 def difference(J: np.ndarray, mine: np.ndarray, other: np.ndarray) -> float:

@@ -81,7 +81,7 @@ class Auxgrad(Contestant):
 
     def batches(self) -> Iterator[Any]:
         """Return one epoch of batches, as `step` takes them."""
-        return iter(self.trainer.batches.take(self.trainer.steps_per_epoch))
+        return iter(self.trainer.batches().take(self.trainer.steps_per_epoch))
 
     def step(self, batch: Any) -> float:
         """Take an optimisation step and return its loss."""
@@ -115,7 +115,7 @@ class Auxgrad(Contestant):
         epochs: list[float] = []
         times: list[float] = []
         self.model.fit(
-            self.trainer.batches,
+            self.trainer.batches(),
             epochs=3,
             steps_per_epoch=steps,
             validation_data=self.trainer.validation,

@@ -87,7 +87,7 @@ class Auxgrad(Regression):
 
     def fit(self, epochs: int) -> dict[str, float]:
         """Train that many epochs in each form, and return the milliseconds of a step."""
-        model, batches = self.trainer.model, self.trainer.batches
+        model, batches = self.trainer.model, self.trainer.batches()
         return {"as in a run": fit(model, epochs, batches, steps_per_epoch=AT_ONCE)}
 
 

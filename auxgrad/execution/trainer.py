@@ -157,6 +157,11 @@ class Trainer:
             gc.freeze()
             self._has_unfrozen = True
 
+    def batches(self, step: int = 0) -> tf.data.Dataset:
+        """Return the batches of the prepared run, from an optimisation step on."""
+        assert self._batches is not None
+        return self._batches.restart(self._derived_seed, step)
+
     def train(
         self,
         writer: RunWriter,
@@ -175,7 +180,6 @@ class Trainer:
         Returns:
             The result of the run, without its output folder.
         """
-        assert self._batches is not None
         first, steps = (resumed.epoch, resumed.steps) if resumed else (0, 0)
         curves = RecordCurves(writer, self._stops)
         stopping = keras.callbacks.EarlyStopping(
@@ -189,7 +193,7 @@ class Trainer:
                 checkpoint, stopping, curves, self.steps_per_epoch, exit_stack, resumed
             )
             self.model.fit(
-                self._batches.restart(self._derived_seed, steps),
+                self.batches(steps),
                 steps_per_epoch=self.steps_per_epoch,
                 validation_data=self.validation,
                 initial_epoch=first,

@@ -19,7 +19,7 @@ from auxgrad.censoring import MODES, joint
 GOLDEN = json.loads((REPOSITORY / "tests" / "golden" / "torchjd.json").read_text())
 CASES = [{**case, "gradients": np.array(case["gradients"])} for case in GOLDEN["cases"]]
 JOINT = [name for name, mode in MODES.items() if mode.weigh is not None]
-DRAWING = [name for name in JOINT if MODES[name].fetch("seed")]
+DRAWING = [name for name in JOINT if MODES[name].takes("seed")]
 FIXED = [name for name in JOINT if name not in DRAWING]
 SIZES = (2, 3, 4, 5)
 
@@ -33,8 +33,8 @@ def weigh(mode, J, seed=(GOLDEN["seed"], 0), steps=2, call=None):
     """Return the weights of the gradients in the rows of J (GradVac: in the last of several steps)."""
     call = call or MODES[mode].weigh
     G = tf.constant(J @ np.swapaxes(J, -1, -2))
-    further = {"seed": tf.constant(seed)} if MODES[mode].fetch("seed") else {}
-    if not MODES[mode].fetch("memory"):
+    further = {"seed": tf.constant(seed)} if MODES[mode].takes("seed") else {}
+    if not MODES[mode].takes("memory"):
         return call(G, **further).numpy()
     memory = tf.zeros_like(G)
     for _ in range(steps):
