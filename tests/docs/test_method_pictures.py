@@ -79,7 +79,7 @@ def test_the_page_has_the_results_of_the_index(mode):
     assert rows(page, LOSSES) == {"mode": losses["mode"], measured: losses[measured]}
     ratio, better = (cell.strip() for cell in ratios[measured].split("|")[2:4])
     stated = (
-        f"the test loss is {ratio} of that of SingleTask, and a run is better with probability {better}."
+        f"the test loss is {ratio} times that of SingleTask, and a run is better with probability {better}."
     )
     assert (stated in " ".join(page.split())) == (mode != "SingleTask")
 
