@@ -78,9 +78,8 @@ def test_the_page_has_the_results_of_the_index(mode):
     page = page_of(mode)
     assert rows(page, LOSSES) == {"mode": losses["mode"], measured: losses[measured]}
     ratio, better = (cell.strip() for cell in ratios[measured].split("|")[2:4])
-    stated = (
-        f"the test loss is {ratio} times that of SingleTask, and a run is better with probability {better}."
-    )
+    ratio_stated = f"the test loss is {ratio} times that of SingleTask"
+    stated = f"{ratio_stated}, and a run is better with probability {better}."
     assert (stated in " ".join(page.split())) == (mode != "SingleTask")
 
 
