@@ -32,6 +32,8 @@ UI, BENCHMARKS = "python -m auxgrad.ui", "python -m benchmarks"
 QUICK_START, INSTALL = "python3 -m venv .venv && ", "pip install "
 CONF = REPOSITORY / "conf"
 
+IN_PROCESS, ONE_WORKER = "hydra/launcher=basic", "hydra.launcher.workers=1"
+
 # Who runs a step.
 PAGE, CI, SERVER, BENCH = "this page's test", ".ci/run", "test_server.py", "test_benchmarks"
 
@@ -152,10 +154,11 @@ def is_multirun(command: str) -> bool:
     return bool({"--multirun", "-m"} & set(shlex.split(command)[3:]))
 
 
-def shrink(command: str, folder: Path) -> str:
+def shrink(command: str, folder: Path, launcher: str = IN_PROCESS) -> str:
     """Return a training command or a report for a small network, one epoch and two seeds.
 
-    Two settings are left of an experiment that ships. A command that trains nothing stays as it is.
+    Two settings are left of an experiment that ships. A command that trains nothing stays as it is. A
+    sweep without a launcher of its own gets `launcher`: one worker more would import TensorFlow again.
     """
     if is_training(command) and only_shows(command):
         return command
@@ -169,7 +172,7 @@ def shrink(command: str, folder: Path) -> str:
         if experiment.is_relative_to(CONF):
             added += ["mode=SingleTask,Multitask", "lam=1"]
     if is_multirun(command) and "launcher" not in command:
-        added.append("hydra.launcher.workers=1")
+        added.append(launcher)
     given = {word.partition("=")[0] for word in shlex.split(command)}
     return " ".join(
         [command, *(word for word in added if word.strip('"').partition("=")[0] not in given)]

@@ -26,8 +26,10 @@ from page_processes import Notebook, run_python
 from page_steps import (
     BENCH,
     CI,
+    IN_PROCESS,
     INSTALL,
     LANGUAGES,
+    ONE_WORKER,
     PAGE,
     REPORT,
     SERVER,
@@ -150,7 +152,8 @@ class Walk:
     def train(self, command: str) -> None:
         """Run a training command on a small network, and check what it says."""
         command = re.sub(r"^auxgrad-train\b", TRAIN, command)
-        small = shrink(command, self.folder)
+        launcher = ONE_WORKER if self.page.name == "README.md" else IN_PROCESS
+        small = shrink(command, self.folder, launcher)
         shown = self.run(small)
         if not is_multirun(command):
             self.single += not only_shows(command)
