@@ -87,7 +87,7 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
     artifacts = tmp_path / "mlartifacts" / recorded.info.run_id / "artifacts"
     assert "mode: Orthogonal" in (artifacts / "config.yaml").read_text()
     # The stored network is the one that was tested.
-    importlib.import_module("auxgrad.training.sparse")  # The documentation says so.
+    importlib.import_module("auxgrad.training.sparse")  # As docs/reference/records.md says.
     network = keras.saving.load_model(artifacts / "model.keras")
     config = compose(["mode=Orthogonal", "lam=3", "seed=4", *small])
     test = config.problem.load().test

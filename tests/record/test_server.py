@@ -1,4 +1,4 @@
-"""The tracking server of the README, on the PostgreSQL that `.ci/postgres` starts: pytest -m slurm.
+"""The tracking server of the documentation, on the PostgreSQL of `.ci/postgres`: pytest -m slurm.
 
 The marker includes all tests that need a server which a script in .ci starts.
 """
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.slurm
 
 
 def commands():
-    """Return the lines of the first console block under the heading."""
-    section = (REPOSITORY / "README.md").read_text().partition("\n### A tracking server\n")[2]
-    block = re.search(r"```console\n(.*?)```", section, re.S)[1]
+    """Return the lines of the first console block of the page."""
+    page = (REPOSITORY / "docs/how-to/tracking-server.md").read_text(encoding="utf-8")
+    block = re.search(r"```console\n(.*?)```", page, re.S)[1]
     return [line.removeprefix("$ ") for line in block.splitlines()]
 
 
@@ -38,7 +38,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def uri(home):
-    """Start a server with the README's commands, except port and database, and yield its address."""
+    """Start a server with the page's commands, except port and database, and yield its address."""
     *lines, sweep = commands()
     assert sweep.startswith("python -m auxgrad.train --multirun ")
     with socket.socket() as probe:
@@ -77,7 +77,7 @@ def status(url, **headers):
         return error.code
 
 
-def test_a_sweep_on_the_tracking_server_of_the_readme(uri, home, tmp_path, small, train):
+def test_a_sweep_on_the_tracking_server_of_the_page(uri, home, tmp_path, small, train):
     from mlflow import MlflowClient
 
     grid = ("mode=SingleTask,Multitask", "lam=1", "seed=range(2)", *small)

@@ -194,8 +194,9 @@ def test_wrong_input(sweep, tmp_path, arguments, line):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_custom_experiment_as_in_the_readme(sweep, tmp_path, small):
-    text = (REPOSITORY / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+def test_a_custom_experiment_as_in_the_reference(sweep, tmp_path, small):
+    text = (REPOSITORY / "docs/reference/sweeps.md").read_text(encoding="utf-8")
+    text = text.partition('title="conf/experiment/best.yaml"\n')[2].partition("```")[0]
     (tmp_path / "mine/experiment").mkdir(parents=True)
     (tmp_path / "mine/experiment/best.yaml").write_text(text)
     done = sweep("--config-dir=mine", "experiment=best", "dry_run=true", *small)
