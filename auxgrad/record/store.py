@@ -83,26 +83,23 @@ class Store:
             The writer of the run.
 
         Raises:
-            AlreadyFinished: with `once`, see `refuse_second`.
-            RunsElsewhere: with `once`, likewise.
+            AlreadyFinished, RunsElsewhere: with `once`, see `refuse_second`.
             TrackingError: the identity is too long for a tag.
         """
         text = identity.to_json()
         if len(text) > MAX_CHARACTERS:
-            raise TrackingError(
-                f"run {identity.name[:60]}...: its options take {len(text)} characters as JSON; "
-                f"MLflow stores at most {MAX_CHARACTERS}"
-            )
+            what = f"run {identity.name[:60]}...: its options take {len(text)} characters as JSON"
+            raise TrackingError(f"{what}; MLflow stores at most {MAX_CHARACTERS}")
         own = {IDENTITY: text, RUN_KEY: identity.key, SETTING_KEY: identity.setting_key}
-        all_tags = {**context_tags(), **tags, **process_tags(), **own}
+        tags = {**context_tags(), **tags, **process_tags(), **own}
         with self._lock() as is_locked:
             before = self.mark_dead(self.runs(key=identity.key))
             if once:
                 refuse_second(before)
             interrupted = next((run for run in before if run.status == "KILLED" and resumes(run)), None)
             if is_locked or not (once or interrupted):
-                return self._open(identity, all_tags, dataset, interrupted)
-        return self._open_among_rivals(identity, all_tags, dataset, interrupted, once)
+                return self._open(identity, tags, dataset, interrupted)
+        return self._open_among_rivals(identity, tags, dataset, interrupted, once)
 
     def _open(
         self,
@@ -134,7 +131,7 @@ class Store:
         for name, value in tags.items():
             writer.tag(name, value)
         writer.flush()
-        # Last, or whoever looks meanwhile finds a run that is RUNNING in a dead process, and kills it.
+        # Last, so that no other process sees a RUNNING run that belongs to a dead process.
         self.client.update_run(run.run_id, status="RUNNING")
         return writer
 

@@ -30,12 +30,9 @@ class Digits(auxgrad.Problem):
         x, y = (x / 16).astype("float32"), y.astype("float32")
         x, x_test, y, y_test = train_test_split(x, y, test_size=500, random_state=0)
         x, x_val, y, y_val = train_test_split(x, y, test_size=297, random_state=0)
-        return auxgrad.Data(
-            train=(x[: self.train_size], y[: self.train_size]),
-            validation=(x_val, y_val),
-            test=(x_test, y_test),
-            examples="images",
-        )
+        train = x[: self.train_size], y[: self.train_size]
+        validation, test = (x_val, y_val), (x_test, y_test)
+        return auxgrad.Data(train=train, validation=validation, test=test, examples="images")
 
     def build(self, data, seed):
         """Return a dense network and how to train it."""
