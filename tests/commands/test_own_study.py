@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from conftest import script
 
 from auxgrad.config.schema import TrackingConfig
@@ -24,6 +25,7 @@ def edit(file: Path, *changes: tuple[str, str]) -> None:
     file.write_text(text)
 
 
+@pytest.mark.process
 def test_a_study_from_sweep_to_report(study, small):
     words = ["--multirun", "problem=digits", "mode=SingleTask,Projection,Halfway", "lam=1"]
     words += ["seed=range(2)", "problem.epochs=3", "hydra.launcher.workers=2"]
@@ -33,7 +35,8 @@ def test_a_study_from_sweep_to_report(study, small):
     assert "6 distinct: 6 finished, 0 to run" in train(study, *words, "dry_run=true")
     # The baseline has no rule: only the other modes that are edited are run again.
     edit(study / "rules.py", ("-0.5", "-0.25"))
-    assert "6 distinct: 4 finished, 2 to run" in train(study, *words)
+    here = "hydra/launcher=basic"  # Also where no worker imports the rule anew.
+    assert "6 distinct: 4 finished, 2 to run" in train(study, *words, here)
 
     # Another problem in the same experiment.
     train(study, "mode=SingleTask", *small)

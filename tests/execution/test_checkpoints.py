@@ -123,7 +123,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        "dropout and an average",
+        pytest.param("streams, accumulation, memory", marks=pytest.mark.process),
+    ],
+)
 def test_interrupted_and_gone_on_it_is_the_same_run(in_tmp, monkeypatch, signals, capsys, case):
     words, options = CASES[case]
     whole = go(in_tmp / "whole", "a", *words, **options)

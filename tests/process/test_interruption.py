@@ -25,6 +25,7 @@ def has_handler(process):
     return bool(int(caught, 16) & TERM)
 
 
+@pytest.mark.process
 def test_a_signal_ends_a_command_at_any_moment(tmp_path):
     """While modules are imported, the config is composed, the store made, workers started."""
     moments = [0.0, 0.7, 1.5, 3.0, 6.0]

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("none_left")
 SWEEP = [sys.executable, "-m", "auxgrad.train", "--multirun"]
 GRID = ("mode=SingleTask,Multitask,Projection", "lam=1,10", "alpha=0.01,1", "seed=range(2)")
 GRID_RUNS = 2 * (1 + 2 + 4)
+HERE = "hydra/launcher=basic"  # In the process of the command: quicker than to start a worker.
 
 
 def runs_of(folder, name="auxgrad"):
@@ -42,6 +43,7 @@ def losses(folder, name="auxgrad"):
     return found
 
 
+@pytest.mark.process
 def test_a_grid_by_two_workers_serially_and_again(sweep, tmp_path, small):
     """The same numbers whatever runs them; the second time there is nothing to run."""
     done = sweep(*GRID, "hydra.launcher.workers=2", *small)
@@ -70,25 +72,25 @@ def test_a_grid_by_two_workers_serially_and_again(sweep, tmp_path, small):
     assert losses(tmp_path) == parallel
 
     # In this very process, one after the other, with all threads.
-    serial = sweep(*GRID, "hydra/launcher=basic", "tracking.experiment=serial", *small)
+    serial = sweep(*GRID, HERE, "tracking.experiment=serial", *small)
     assert serial.returncode == 0, serial.stderr
     assert losses(tmp_path, "serial") == parallel
 
     # More of the same: only what is new, then all of it by force, in folders of their own.
-    more = sweep("mode=SingleTask", "seed=range(3)", *small)
+    more = sweep("mode=SingleTask", "seed=range(3)", HERE, *small)
     assert "3 combinations, 3 distinct: 2 finished, 1 to run" in more.stdout
-    forced = sweep("mode=SingleTask", "seed=0", "force=true", *small)
+    forced = sweep("mode=SingleTask", "seed=0", "force=true", HERE, *small)
     assert "1 combination, 1 distinct: 0 finished, 1 to run" in forced.stdout
     assert len(runs_of(tmp_path)) == GRID_RUNS + 2
     assert len(list(tmp_path.glob("multirun/auxgrad/SingleTask*/seed=0*"))) == 2
 
 
+@pytest.mark.process
 def test_summary_runs(sweep, train, tmp_path, small):
     def summaries():
         return {run.data.params["config"]: run for run in runs_of(tmp_path, "auxgrad-settings")}
 
-    one = "hydra.launcher.workers=1"
-    assert sweep("mode=SingleTask,Multitask", "lam=3", "seed=range(3)", one, *small).returncode == 0
+    assert sweep("mode=SingleTask,Multitask", "lam=3", "seed=range(3)", HERE, *small).returncode == 0
     first = summaries()
     assert len(first) == len(runs_of(tmp_path, "auxgrad-settings")) == 2
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
@@ -120,6 +122,7 @@ def test_summary_runs(sweep, train, tmp_path, small):
         assert same == setting.startswith("Multitask")
 
 
+@pytest.mark.process
 def test_failures_are_told_and_the_rest_goes_on(sweep, tmp_path, small, failing):
     arguments = ("mode=Multitask", "lam=1,666,667,3", *small)
     done = sweep(*arguments, "hydra.launcher.workers=1", **failing)
@@ -145,6 +148,7 @@ def test_failures_are_told_and_the_rest_goes_on(sweep, tmp_path, small, failing)
     assert statuses(tmp_path) == {"FINISHED": 3, "FAILED": 3, "KILLED": 1}
 
 
+@pytest.mark.process
 def test_fail_fast_stops_at_the_first(sweep, tmp_path, small, failing):
     """For good, that is: what has crashed is tried again before all others."""
     arguments = ("mode=Multitask", "lam=1,666,3,10", "fail_fast=true")
@@ -244,6 +248,7 @@ def wait_for(condition, seconds=90):
 LONG = ("problem.epochs=100000", "problem.patience=100000")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
@@ -264,6 +269,7 @@ def test_interrupted_once_runs_are_cut_cleanly(tmp_path, small, number, status):
     assert statuses(tmp_path) == {"KILLED": 2}
 
 
+@pytest.mark.process
 def test_a_second_interrupt_stops_at_once(tmp_path, small):
     command = [*SWEEP, "mode=SingleTask", "hydra.launcher.workers=1", *small, *LONG]
     process = started(command, tmp_path)
@@ -282,15 +288,16 @@ def test_a_second_interrupt_stops_at_once(tmp_path, small):
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.process
 def test_killed_in_the_middle_and_gone_on(tmp_path, small, sweep):
     """The sweeper once, alone; then it and its workers, as a power cut would; then the same command."""
-    command = [*SWEEP, "mode=SingleTask", "seed=range(9)", "hydra.launcher.workers=1", *small]
+    command = [*SWEEP, "mode=SingleTask", "seed=range(6)", "hydra.launcher.workers=1", *small]
     command += ["problem.epochs=100", "problem.patience=100"]
     for everything in (False, True):
         before = statuses(tmp_path)["FINISHED"] if (tmp_path / "mlflow.db").exists() else 0
         process = started(command, tmp_path)
         wait_for(
-            lambda least=before + 2: (
+            lambda least=before + 1: (
                 (tmp_path / "mlartifacts").exists()
                 and statuses(tmp_path)["FINISHED"] >= least
                 and statuses(tmp_path)["RUNNING"] > 0
@@ -305,12 +312,12 @@ def test_killed_in_the_middle_and_gone_on(tmp_path, small, sweep):
         psutil.wait_procs(workers, timeout=60)
         assert not any(worker.is_running() for worker in workers)
     finished = {run.info.run_id for run in runs_of(tmp_path) if run.info.status == "FINISHED"}
-    assert 4 <= len(finished) < 9
+    assert 2 <= len(finished) < 6
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert f"9 distinct: {len(finished)} finished, {9 - len(finished)} to run" in done.stdout
+    assert f"6 distinct: {len(finished)} finished, {6 - len(finished)} to run" in done.stdout
     after = runs_of(tmp_path)
-    assert len(losses(tmp_path)) == 9
+    assert len(losses(tmp_path)) == 6
     assert {run.info.status for run in after} == {"FINISHED", "KILLED"}
     assert finished <= {run.info.run_id for run in after if run.info.status == "FINISHED"}
 
@@ -328,6 +335,7 @@ def test_two_sweeps_at_once_share_the_work(tmp_path, small):
     assert len(results) == 8
 
 
+@pytest.mark.process
 def test_on_a_terminal_there_is_a_live_line(tmp_path, small):
     """In a folder with a name that Hydra's grammar would not take as it stands."""
     folder = tmp_path / "it's here"

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.process
 def test_two_devices_train_as_one():
     """In a process of its own: TensorFlow divides the CPU before its first use only."""
     program = Path(__file__).with_name("two_replicas.py")
