@@ -28,7 +28,7 @@ def edit(file: Path, *changes: tuple[str, str]) -> None:
 @pytest.mark.process
 def test_a_study_from_sweep_to_report(study, small):
     words = ["--multirun", "problem=digits", "mode=SingleTask,Projection,Halfway", "lam=1"]
-    words += ["seed=range(2)", "problem.epochs=3", "hydra.launcher.workers=2"]
+    words += ["seed=range(2)", "problem.epochs=3", "hydra.launcher.workers=1"]
     shown = train(study, *words)
     assert "6 combinations, 6 distinct: 0 finished, 6 to run" in shown
     assert "6 done, 0 failed" in shown
