@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from auxgrad.record.database import create_database
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -66,6 +69,34 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     return shared / "cache"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """Let the stores of this process begin as copies of one new database.
+
+    MLflow takes a second to make the tables. Commands in processes of their own still make theirs, and
+    so does a test that uses `new_databases`.
+    """
+    made = tmp_path_factory.mktemp("database") / "mlflow.db"
+
+    def copy(file: Path, artifacts: str) -> None:
+        if not made.exists():
+            create_database(made, "file:///nowhere")
+        shutil.copyfile(made, file)
+        with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+            # As MLflow names the folder of its default experiment.
+            connection.execute("UPDATE experiments SET artifact_location = ?", (f"{artifacts}/0",))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("auxgrad.record.opening.create_database", copy)
+        yield patch
+
+
+@pytest.fixture
+def new_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every database of the test anew, as a command does."""
+    monkeypatch.setattr("auxgrad.record.opening.create_database", create_database)
 
 
 @pytest.fixture(scope="session")

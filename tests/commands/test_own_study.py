@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from conftest import script
 
 from auxgrad.config.schema import TrackingConfig
@@ -24,16 +25,18 @@ def edit(file: Path, *changes: tuple[str, str]) -> None:
     file.write_text(text)
 
 
+@pytest.mark.process
 def test_a_study_from_sweep_to_report(study, small):
     words = ["--multirun", "problem=digits", "mode=SingleTask,Projection,Halfway", "lam=1"]
-    words += ["seed=range(2)", "problem.epochs=3", "hydra.launcher.workers=2"]
+    words += ["seed=range(2)", "problem.epochs=3", "hydra.launcher.workers=1"]
     shown = train(study, *words)
     assert "6 combinations, 6 distinct: 0 finished, 6 to run" in shown
     assert "6 done, 0 failed" in shown
     assert "6 distinct: 6 finished, 0 to run" in train(study, *words, "dry_run=true")
     # The baseline has no rule, so only the runs with the edited rule are repeated.
     edit(study / "rules.py", ("-0.5", "-0.25"))
-    assert "6 distinct: 4 finished, 2 to run" in train(study, *words)
+    here = "hydra/launcher=basic"  # Also where no worker imports the rule anew.
+    assert "6 distinct: 4 finished, 2 to run" in train(study, *words, here)
 
     # Another problem in the same experiment.
     train(study, "mode=SingleTask", *small)

@@ -52,15 +52,18 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory, corpus, cache) -> Path:
-    """Return a folder with the store of a sweep: 7 settings, 2 seeds."""
+    """Return a folder with the store of a sweep, half of it added later: 7 settings, 2 seeds."""
     folder = tmp_path_factory.mktemp("swept")
     small = ["data=aclimdb", f"data.path={corpus}", f"data.cache_dir={cache}", *SMALL]
-    sweep = ["mode=SingleTask,Multitask,Projection", "lam=1,10", "alpha=0.01,1", "seed=range(2)"]
+    sweep = ["mode=SingleTask,Multitask,Projection", "lam=1,10", "alpha=0.01,1"]
     command = [sys.executable, "-m", "auxgrad.train", "--multirun", *sweep, *small]
-    done = subprocess.run(
-        [*command, "hydra.launcher.workers=1"], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    for more, plan in (
+        (["seed=0", "hydra.launcher.workers=1"], "12 combinations, 7 distinct: 0 finished, 7 to run"),
+        (["seed=0,1", "hydra/launcher=basic"], "24 combinations, 14 distinct: 7 finished, 7 to run"),
+    ):
+        done = subprocess.run([*command, *more], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f"plan      {plan}\n" in done.stdout
     for line in ("see it    python -m auxgrad.ui", "report    python -m auxgrad.report"):
         assert f"{line} tracking.uri=sqlite:///{folder}/mlflow.db\n" in done.stdout
     return folder

@@ -117,6 +117,7 @@ def test_a_store_of_the_environment_that_cannot_be_used(tmp_path, monkeypatch, u
     assert SECRET not in done.stdout + done.stderr
 
 
+@pytest.mark.process
 def test_a_run_a_report_and_the_ui_with_a_password_in_the_environment(tmp_path, small, train):
     folder = tmp_path / "server"
     folder.mkdir()
@@ -145,6 +146,7 @@ def test_a_run_a_report_and_the_ui_with_a_password_in_the_environment(tmp_path, 
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
+@pytest.mark.process
 def test_the_ui_gives_the_address_to_no_command_line(in_tmp):
     store = open_store(compose([]).tracking)
     with auxgrad_ui() as (process, _):

@@ -34,8 +34,8 @@ def curve(client, run, name):
     return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
 
 
-def run(overrides, folder):
-    return Session().run(compose(overrides), folder)
+def run(overrides, folder, session=None):
+    return (session or Session()).run(compose(overrides), folder)
 
 
 def test_from_the_command_line_to_the_record(train, tmp_path, small):
@@ -100,14 +100,16 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
     assert recorded.info.run_id in lines[-1]
 
 
+@pytest.mark.process
 def test_same_command_same_losses_bit_for_bit(train, tmp_path, small):
     """This also holds with one thread, and in a process that trained other runs before."""
     overrides = ("mode=Projection", "lam=10", *small)
     commands = [(overrides, {}), (overrides, {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"})]
     for arguments, env in commands:
         assert train(*arguments, **env).returncode == 0
-    assert train("--multirun", "mode=Multitask,Projection", "force=true", *overrides[1:]).returncode == 0
-    assert train(*overrides, "seed=1").returncode == 0
+    # One after the other in one process, which seed 1 follows.
+    sweep = ("mode=Multitask,Projection", "seed=0,1", "force=true", "hydra/launcher=basic")
+    assert train("--multirun", *sweep, *overrides[1:]).returncode == 0
     client, runs = runs_of(tmp_path)
     found = {}
     for recorded in runs:
@@ -119,15 +121,15 @@ def test_same_command_same_losses_bit_for_bit(train, tmp_path, small):
     assert found["Projection", "1"][0] != found["Projection", "0"][0]
     # A single run stores its model; a sweep does not.
     kept = {path.parts[-3] for path in tmp_path.glob("mlartifacts/*/artifacts/model.keras")}
-    assert len(kept) == 3
-    assert len(list(tmp_path.glob("multirun/auxgrad/*/seed=0/output.log"))) == 2
+    assert len(kept) == 2
+    assert len(list(tmp_path.glob("multirun/auxgrad/*/seed=*/result.json"))) == 4
 
 
 def test_one_seed_same_weights_and_batches_in_every_mode(in_tmp, small):
     """The first loss does not depend on the mode, so it shows that weights and batch are the same."""
-    first = {}
+    first, session = {}, Session()
     for mode, seed in (("SingleTask", 0), ("Multitask", 0), ("Orthogonal", 0), ("SingleTask", 1)):
-        run([f"mode={mode}", f"seed={seed}", "lam=0.001", *small], in_tmp)
+        run([f"mode={mode}", f"seed={seed}", "lam=0.001", *small], in_tmp, session)
         client, [latest, *_] = runs_of(in_tmp)
         first[mode, seed] = curve(client, latest, "train_loss")
     assert len({first[mode, 0][0] for mode in ("SingleTask", "Multitask", "Orthogonal")}) == 1
@@ -217,6 +219,7 @@ def test_a_failing_run_is_recorded_as_failed(in_tmp, small, monkeypatch, caplog)
         assert "s3cr3t" not in text
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_ends_cleanly(tmp_path, small, number, status):
     command = [sys.executable, "-m", "auxgrad.train", *small]
@@ -238,6 +241,7 @@ def test_an_interrupted_run_ends_cleanly(tmp_path, small, number, status):
     assert len(curve(client, recorded, "val_loss")) >= 2  # Values from before the interruption are kept.
 
 
+@pytest.mark.process
 def test_on_a_terminal_there_is_a_progress_bar_with_both_losses(tmp_path, small):
     text = on_a_terminal([sys.executable, "-m", "auxgrad.train", *small], tmp_path)
     assert re.search(r"4/4.*━.* - loss: 0\.\d+ - val_accuracy: \d\.\d+ - val_loss: 0\.\d+", text)
@@ -289,6 +293,7 @@ def test_the_installed_wheel_carries_its_configs(tmp_path):
     assert "lam: 7" in shown.stdout.splitlines()
 
 
+@pytest.mark.process
 def test_curves_are_stored_during_training(tmp_path, small):
     """The store has the curve while the run is training, not only at its end."""
     command = [sys.executable, "-m", "auxgrad.train", *small]

@@ -55,7 +55,10 @@ def is_served(url: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 0), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.process)],
+)
 def test_it_serves_until_it_is_stopped_with_all_its_children(store, number, status):
     with auxgrad_ui() as (process, found):
         url = found["charts"]
@@ -71,45 +74,37 @@ def test_it_serves_until_it_is_stopped_with_all_its_children(store, number, stat
         assert not is_served(url)
 
 
-def test_links_lead_to_the_experiment_and_to_the_means(store):
-    with auxgrad_ui() as (_, found):
-        pass
-    assert set(found) == {"charts", "table"}
-    assert f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning" in found["charts"]
-    settings = open_sibling(store, SETTINGS)
-    port = free_port()
-    with auxgrad_ui("--port", str(port)) as (_, found):
-        pass
-    assert found["means"].startswith(f"http://127.0.0.1:{port}/")
-    assert f"/#/experiments/{settings.experiment_id}/runs?" in found["means"]
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def test_two_at_once_and_a_port_that_is_taken(store):
-    with auxgrad_ui() as (_, first), auxgrad_ui() as (_, second):
-        one, two = first["charts"], second["charts"]
-        assert is_served(one)
-        assert is_served(two)
-        assert one != two
-        taken = one.split(":")[2].partition("/")[0]
-        done = subprocess.run([*COMMAND, "--port", taken], capture_output=True, text=True)
-        assert done.returncode == 1
-        assert done.stderr == f"auxgrad: --port={taken}: is taken; must be a free port\n"
-
-
-def test_open(store, tmp_path):
+@pytest.mark.process
+def test_two_at_once_with_their_links_and_a_port_that_is_taken(store, tmp_path):
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
     script.chmod(0o755)
-    with auxgrad_ui("--open", BROWSER=str(script)) as (_, found):
-        assert (tmp_path / "opened").read_text().strip() == found["charts"]
+    port = free_port()
+    with auxgrad_ui("--open", BROWSER=str(script)) as (_, first):
+        one = first["charts"]
+        assert (tmp_path / "opened").read_text().strip() == one
+        assert set(first) == {"charts", "table"}
+        assert f"/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning" in one
+        settings = open_sibling(store, SETTINGS)
+        with auxgrad_ui("--port", str(port)) as (_, second):
+            assert second["means"].startswith(f"http://127.0.0.1:{port}/")
+            assert f"/#/experiments/{settings.experiment_id}/runs?" in second["means"]
+            assert is_served(one)
+            assert is_served(second["charts"])
+            assert one.partition("/#")[0] != second["charts"].partition("/#")[0]
+            taken = one.split(":")[2].partition("/")[0]
+            done = subprocess.run([*COMMAND, "--port", taken], capture_output=True, text=True)
+            assert done.returncode == 1
+            assert done.stderr == f"auxgrad: --port={taken}: is taken; must be a free port\n"
 
 
+@pytest.mark.process
 def test_a_server_store_has_a_link_and_curves(store, tmp_path):
     with mlflow_ui(["server", "--backend-store-uri", store.uri], tmp_path) as url:
         done = subprocess.run([*COMMAND, f"tracking.uri={url}"], capture_output=True, text=True)

@@ -125,7 +125,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        "dropout and an average",
+        pytest.param("streams, accumulation, memory", marks=pytest.mark.process),
+    ],
+)
 def test_an_interrupted_run_resumes_to_the_same_result(in_tmp, monkeypatch, signals, capsys, case):
     words, options = CASES[case]
     whole = go(in_tmp / "whole", "a", *words, **options)

@@ -121,6 +121,7 @@ class Proxy:
         self.listen()
 
 
+@pytest.mark.process
 def test_a_connection_that_is_dropped(in_tmp, tracking, monkeypatch, capfd):
     """A tracking server whose connections break during the first epoch and come back at the last."""
     from auxgrad.execution.curves import RecordCurves

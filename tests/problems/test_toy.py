@@ -19,7 +19,12 @@ WORDS = ["problem=toy", "problem.starts=[[-1.5,0.4],[1.8,-1.5]]", "lam=0.1", "al
 
 
 @pytest.mark.parametrize(
-    ("mode", "end"), [("SingleTask", None), ("Multitask", 1.0909), ("Projection", 1.0)]
+    ("mode", "end"),
+    [
+        pytest.param("SingleTask", None, marks=pytest.mark.process),
+        pytest.param("Multitask", 1.0909, marks=pytest.mark.process),
+        ("Projection", 1.0),
+    ],
 )
 def test_the_points_end_where_they_should(in_tmp, mode, end):
     run_id = auxgrad.run([*WORDS, f"mode={mode}"]).run_id
@@ -37,6 +42,7 @@ def test_the_points_end_where_they_should(in_tmp, mode, end):
             assert np.linalg.norm(path[-1] - (1, 0)) > 0.5
 
 
+@pytest.mark.process
 def test_the_picture(tmp_path):
     script = REPOSITORY / "examples/toy/paths.py"
     command = [sys.executable, script, "paths.png", "problem.epochs=2"]

@@ -25,6 +25,7 @@ def has_handler(process):
     return bool(int(caught, 16) & TERM)
 
 
+@pytest.mark.process
 def test_a_signal_ends_a_command_at_any_moment(tmp_path):
     """The moments cover imports, composing the config, creating the store and starting workers."""
     moments = [0.0, 0.7, 1.5, 3.0, 6.0]

@@ -67,12 +67,13 @@ def test_environment_then_key_then_working_directory(in_tmp, monkeypatch):
     assert store_address("http://127.0.0.1:5000")[1] == "sqlite:////elsewhere/mlflow.db"
 
 
-def test_artifacts_lie_beside_the_database(store, in_tmp):
+def test_artifacts_lie_beside_the_database(new_databases, store, in_tmp):
     experiment = store.client.get_experiment(store.experiment_id)
     assert experiment.name == "auxgrad"
     assert experiment.artifact_location == (in_tmp / "mlartifacts").as_uri()
 
 
+@pytest.mark.process
 def test_eight_processes_create_one_store(tmp_path):
     code = (
         "from auxgrad.config.identity import Identity, Names\n"
@@ -409,7 +410,7 @@ def test_a_run_sends_heartbeats(store, monkeypatch):
     writer.end("KILLED")
 
 
-def test_artifacts(store, tmp_path):
+def test_artifacts(new_databases, store, tmp_path):
     """MLflow finds the artifacts, for any name of the folder."""
     (tmp_path / "a b ü").mkdir()
     named = open_store(tracking("sqlite+pysqlite:///a b ü/100 %#.db"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import script
-from test_sweep import losses, statuses
+from test_sweep import HERE, losses, statuses
 
 from auxgrad.sweeps.ray import RayExecutor
 
@@ -17,7 +17,7 @@ def test_the_same_numbers_resume_and_failures(sweep, tmp_path, small, failing):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 combinations, 6 distinct: 0 finished, 6 to run" in done.stdout
     assert done.stdout.count("\ndone ") == 6
-    assert sweep(*GRID, "tracking.experiment=local", *small).returncode == 0
+    assert sweep(*GRID, HERE, "tracking.experiment=local", *small).returncode == 0
     assert losses(tmp_path) == losses(tmp_path, "local")
 
     more = sweep("hydra/launcher=ray", "mode=Projection", "lam=10,666", "alpha=0.01", *small, **failing)

@@ -10,7 +10,7 @@ from collections import Counter
 import psutil
 import pytest
 from conftest import script
-from test_sweep import SWEEP, losses, runs_of, started, statuses, wait_for
+from test_sweep import HERE, SWEEP, losses, runs_of, started, statuses, wait_for
 
 from auxgrad.process.liveness import slurm_states
 from auxgrad.sweeps import slurm
@@ -39,7 +39,7 @@ def test_twelve_runs_three_to_a_task_one_of_which_fails(sweep, tmp_path, small, 
     assert len(processes) == 4
     # The results are the same as without SLURM.
     fine = [word.replace(",666", "") for word in grid]
-    local = sweep(*fine, "tracking.experiment=local", **failing)
+    local = sweep(*fine, HERE, "tracking.experiment=local", **failing)
     assert local.returncode == 0, local.stderr
     assert losses(tmp_path) == losses(tmp_path, "local")
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.process
 def test_two_devices_train_as_one():
     """Run in a separate process: TensorFlow can divide the CPU only before its first use."""
     program = Path(__file__).with_name("two_replicas.py")
