@@ -20,11 +20,15 @@ from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.support import expected_conditions
+from selenium.webdriver.support.ui import WebDriverWait
 
 SWEEP = ["mode=SingleTask,Multitask,Projection", "lam=100", "seed=range(3)"]
 CHARTS = 5  # train_loss, val_loss, test_loss, val_accuracy, test_accuracy
 WIDTH, HEIGHT = 1500, 1180
 PATIENCE_SECONDS = 120
+# The panel that MLflow opens on a first visit.
+ASSISTANT = '[data-component-id="mlflow.assistant.chat_panel.close"]'
 DRAWN = """
 return [...document.querySelectorAll('.js-plotly-plot')].filter(
   plot => plot.querySelector('.scatterlayer path.js-line, .barlayer .point path')
@@ -68,6 +72,13 @@ def chromium(folder: Path) -> Iterator[WebDriver]:
         driver.quit()
 
 
+def close_assistant(driver: WebDriver) -> None:
+    """Close the panel beside the charts, which takes a quarter of the width."""
+    WebDriverWait(driver, PATIENCE_SECONDS).until(
+        expected_conditions.element_to_be_clickable(("css selector", ASSISTANT))
+    ).click()
+
+
 def wait_for_charts(driver: WebDriver) -> None:
     """Wait until all charts are drawn. The page draws only charts that are in sight."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -90,6 +101,7 @@ def main() -> None:
         subprocess.run(train, cwd=folder, check=True)
         with mlflow_ui(folder) as charts, chromium(folder / "chromium") as driver:
             driver.get(charts)
+            close_assistant(driver)
             wait_for_charts(driver)
             output.parent.mkdir(parents=True, exist_ok=True)
             driver.save_screenshot(str(output))
