@@ -62,6 +62,7 @@ def test_a_study_from_sweep_to_report(study, small):
     assert "6 distinct: 0 finished, 6 to run" in train(study, *words, "dry_run=true")
 
 
+@pytest.mark.process
 def test_an_error_in_the_users_code_is_shown_from_there_on(study):
     edit(study / "digits.py", ("load_digits(return_X_y=True)", "load_digits(return_X_y=True)[2]"))
     done = script("train", "--config-dir", "conf", "problem=digits", cwd=study)
