@@ -114,6 +114,7 @@ def test_a_mode_has_one_function_with_known_parameters(study, monkeypatch):
     assert auxgrad.runs().empty
 
 
+@pytest.mark.process
 def test_own_modes_are_known_by_name(study):
     done = auxgrad_train("mode=Halfwey", cwd=study)
     assert done.returncode == 1

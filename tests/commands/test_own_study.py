@@ -65,6 +65,7 @@ def test_a_study_from_sweep_to_report(study, small):
     assert "6 distinct: 0 finished, 6 to run" in train(study, *words, "dry_run=true")
 
 
+@pytest.mark.process
 def test_the_traceback_of_an_error_in_user_code_starts_there(study):
     edit(study / "digits.py", ("load_digits(return_X_y=True)", "load_digits(return_X_y=True)[2]"))
     done = script("train", "--config-dir", "conf", "problem=digits", cwd=study)

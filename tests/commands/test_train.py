@@ -122,9 +122,10 @@ def test_same_command_same_losses_bit_for_bit(train, tmp_path, small):
     # A single run stores its model; a sweep does not.
     kept = {path.parts[-3] for path in tmp_path.glob("mlartifacts/*/artifacts/model.keras")}
     assert len(kept) == 2
-    assert len(list(tmp_path.glob("multirun/auxgrad/*/seed=*/result.json"))) == 4
+    assert len(list(tmp_path.glob("multirun/auxgrad/*/seed=*/output.log"))) == 4
 
 
+@pytest.mark.process
 def test_one_seed_same_weights_and_batches_in_every_mode(in_tmp, small):
     """The first loss does not depend on the mode, so it shows that weights and batch are the same."""
     first, session = {}, Session()

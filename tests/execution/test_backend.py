@@ -31,6 +31,7 @@ def test_what_needs_keras_says_so(tmp_path, monkeypatch, expression):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.process
 def test_a_store_is_read_without_keras(in_tmp, monkeypatch):
     store = open_store(compose([]).tracking)
     identity = compose(["mode=SingleTask"]).identity("f")

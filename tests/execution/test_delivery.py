@@ -152,6 +152,7 @@ def test_a_connection_that_is_dropped(in_tmp, tracking, monkeypatch, capfd):
     assert [each.step for each in curve] == list(range(1, result.steps + 1))
 
 
+@pytest.mark.process
 def test_a_store_that_stays_away(in_tmp, place, tracking, away, monkeypatch, capfd):
     """The run finishes, and a second delivery of its record changes nothing."""
     for method in (writing.RunWriter.flush, writing.RunWriter.end):

@@ -54,6 +54,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.process
 def test_runs_in_one_session_equal_runs_in_sessions_of_their_own(in_tmp, small):
     own = [run(Session(), [*small, *words]) for words in RUNS]
     shared = Session()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import auxgrad
 from auxgrad.problems.optdigits import OptDigits
@@ -26,6 +27,7 @@ def test_the_parts_are_what_they_were():
     assert len(np.unique(images, axis=0)) == len(images)
 
 
+@pytest.mark.process
 def test_the_digits_are_learnt(in_tmp):
     result = auxgrad.run(["problem=optdigits", "mode=UPGrad", "lam=0.3", "overall=true"])
     assert result.test_metrics["digit_accuracy"] > 0.85

@@ -124,12 +124,15 @@ def test_each_config_is_what_hydra_would_compose(planned):
     assert found.n_combinations == 2 * 4 * 2 * 2 * 2 * 2
     # SingleTask; Multitask at 3 and 100; Orthogonal at these with two alphas; all times 2 * 2 * 2.
     assert len(found.configs) == (1 + 2 + 4) * 8
+    distinct = [
+        ("mode=Orthogonal", "lam=0"),
+        *(("mode=Multitask", f"lam={lam}") for lam in (3, 100)),
+        *(("mode=Orthogonal", f"lam={lam}", f"alpha={alpha}") for lam in (3, 100) for alpha in (0.5, 1)),
+    ]
     composed = {
-        compose([*words, "tracking.experiment=x"])
-        for words in itertools.product(
-            ["mode=Multitask", "mode=Orthogonal"],
-            ["lam=0", "lam=3", "lam=100"],
-            ["alpha=0.5", "alpha=1"],
+        compose([*setting, *words, "tracking.experiment=x"])
+        for setting, *words in itertools.product(
+            distinct,
             ["seed=0", "seed=1"],
             ["problem.batch_size=32", "problem.batch_size=64"],
             ["problem.hidden=[8]", "problem.hidden=[8,4]"],

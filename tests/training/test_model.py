@@ -115,7 +115,17 @@ def test_auxiliary_loss_is_coupled(mode, overall, alpha, start):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam", "lion"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "sgd",
+        "adam",
+        *(
+            pytest.param(name, marks=pytest.mark.process)
+            for name in ("adamw", "rmsprop", "adagrad", "nadam", "lion")
+        ),
+    ],
+)
 def test_any_optimizer(optimizer):
     """SingleTask is Keras' own training; weight decay then subtracts learning_rate * lam * θ."""
     x, y = batch()

@@ -85,6 +85,7 @@ def test_a_model_saved_between_parts_goes_on_to_the_same_bits(tmp_path):
         assert (left == right).all()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", ["Projection", "SingleTask"])
 def test_scaled_losses_give_the_same_step(mode):
     plain = train(model(adam(), mode))
@@ -100,7 +101,7 @@ def test_scaling_and_accumulation_together():
 
 
 @pytest.mark.parametrize("output", ["main", "other"])
-@pytest.mark.parametrize("steps", [None, 2])
+@pytest.mark.parametrize("steps", [None, pytest.param(2, marks=pytest.mark.process)])
 def test_a_step_that_is_not_finite_changes_nothing_but_the_scale(output, steps):
     optimizer = keras.optimizers.LossScaleOptimizer(adam(gradient_accumulation_steps=steps))
     trained = train(model(optimizer), parts=2 if steps else 1)
@@ -114,6 +115,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_scale(output, steps):
         assert_same(train(trained, parts=2), train(model(adam()), steps=6))
 
 
+@pytest.mark.process
 def test_mixed_float16_scales_by_itself():
     policy = keras.config.dtype_policy()
     plain = train(model(adam()), steps=20)
