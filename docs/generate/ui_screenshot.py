@@ -23,7 +23,7 @@ from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import WebDriverWait
 
-SWEEP = ["mode=SingleTask,Multitask,Projection", "lam=100", "seed=range(3)"]
+SWEEP = ["mode=SingleTask,Projection", "seed=range(2)", "problem.epochs=3"]
 CHARTS = 5  # train_loss, val_loss, test_loss, val_accuracy, test_accuracy
 WIDTH, HEIGHT = 1500, 1180
 PATIENCE_SECONDS = 120
