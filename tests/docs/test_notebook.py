@@ -56,7 +56,7 @@ def test_the_outputs_are_those_of_the_code(committed, tmp_path):
     fresh = committed.copy()
     fresh.cells = [cell.copy() for cell in committed.cells]
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(fresh, timeout=300, kernel_name="python3", resources=resources).execute()
+    NotebookClient(fresh, timeout=900, kernel_name="python3", resources=resources).execute()
     for old, new in zip(code_cells(committed), code_cells(fresh), strict=True):
         assert kinds(new) == kinds(old), old.source
         assert NUMBER.sub("#", text(new)).split() == NUMBER.sub("#", text(old)).split(), old.source
