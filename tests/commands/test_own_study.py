@@ -28,8 +28,8 @@ def edit(file: Path, *changes: tuple[str, str]) -> None:
 @pytest.mark.process
 def test_a_study_from_sweep_to_report(study, small):
     words = ["--multirun", "problem=digits", "mode=SingleTask,Projection,Halfway", "lam=1"]
-    words += ["seed=range(2)", "problem.epochs=3", "hydra.launcher.workers=1"]
-    shown = train(study, *words)
+    words += ["seed=range(2)", "problem.epochs=3"]
+    shown = train(study, *words, "hydra.launcher.workers=1")
     assert "6 combinations, 6 distinct: 0 finished, 6 to run" in shown
     assert "6 done, 0 failed" in shown
     assert "6 distinct: 6 finished, 0 to run" in train(study, *words, "dry_run=true")
