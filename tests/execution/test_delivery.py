@@ -223,7 +223,7 @@ def test_a_run_that_another_process_makes_or_delivers(in_tmp, tracking):
     assert file.exists()
     assert store.runs("FINISHED") == []
     store.client.set_terminated(again.info.run_id, "FINISHED")
-    assert f"made again meanwhile, as run {again.info.run_id}" in delivery.deliver(file, store)
+    assert f"repeated in the meantime, as run {again.info.run_id}" in delivery.deliver(file, store)
     assert delivery.deliver(file, store) == f"{file} was delivered by another process"
 
 
