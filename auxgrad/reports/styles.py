@@ -104,7 +104,7 @@ def finish(
         title: The title.
         handles: The handles of the legend by label; None to use those of the axes.
     """
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, wrap=True)
     if handles is None:
         handles = {
             label: handle

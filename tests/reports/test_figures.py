@@ -7,6 +7,7 @@ import warnings
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from auxgrad.config.groups import options
 from auxgrad.config.setting import Setting
@@ -206,3 +207,14 @@ def test_curves_of_one_point_and_of_none(value, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         styles.save(over_training(curves), tmp_path, "losses")
+
+
+def test_a_long_title_stays_inside_a_narrow_figure():
+    figure = styles.new_figure((4.2, 3.0))
+    styles.finish(figure, [figure.subplots()], "problem=optdigits problem.train_size=50 " * 3)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    [title] = [each for each in figure.texts if "optdigits" in each.get_text()]
+    extent = title.get_window_extent(renderer)
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1

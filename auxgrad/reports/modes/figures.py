@@ -58,7 +58,7 @@ def best_of_modes(standings: Standings, title: str, metric: Metric, mode_styles:
         axis.set_yticks(range(len(names)), names, fontsize=8)
         axis.set_xlabel(metric.axis)
         axis.grid(axis="y", visible=False)
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title, fontsize=10, wrap=True)
     return figure
 
 
