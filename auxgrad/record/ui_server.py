@@ -73,7 +73,8 @@ def server(uri: str, wanted: int | None = None) -> Iterator[tuple[subprocess.Pop
                 break
         else:
             output = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
-            raise TrackingError(f"the MLflow UI did not start: {hide_password(output, uri)[-500:]}")
+            reason = hide_password(output, uri)[-500:] or f"no answer within {START_SECONDS} s"
+            raise TrackingError(f"the MLflow UI did not start: {reason}")
         yield process, f"http://{HOST}:{port}"
 
 
