@@ -8,7 +8,7 @@ import re
 import pytest
 from conftest import REPOSITORY
 
-pytestmark = pytest.mark.docs
+pytestmark = [pytest.mark.docs, pytest.mark.long]
 
 FILE = REPOSITORY / "examples/quickstart.ipynb"
 NUMBER = re.compile(r"-?\d+\.\d+")

@@ -58,8 +58,14 @@ EXTRAS = re.search(
 SWEEP = f'{TRAIN} --multirun mode=SingleTask,Projection lam=30,100 "seed=range(2)"'
 
 
+# Of the pages, CI runs those that a new user works through; `pytest -m docs` runs all.
+FIRST = re.compile(r"README\.md|docs/get-started\.md|docs/tutorials/.*")
+
+
 def as_case(page: Page):
     marks = [getattr(pytest.mark, page.marker)] if page.marker else []
+    if page.marker == "docs" and not FIRST.fullmatch(page.name):
+        marks.append(pytest.mark.long)
     return pytest.param(page, id=page.name, marks=marks)
 
 
