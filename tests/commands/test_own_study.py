@@ -25,6 +25,7 @@ def edit(file: Path, *changes: tuple[str, str]) -> None:
     file.write_text(text)
 
 
+@pytest.mark.long  # CI runs the tutorial on a problem of one's own.
 @pytest.mark.process
 def test_a_study_from_sweep_to_report(study, small):
     words = ["--multirun", "problem=digits", "mode=SingleTask,Projection,Halfway", "lam=1"]

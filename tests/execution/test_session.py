@@ -188,7 +188,7 @@ CASES = {
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=() if layers is noise else pytest.mark.process)
+        pytest.param(case, marks=() if layers is noise else (pytest.mark.process, pytest.mark.long))
         for case, layers in ((case, made.get("layers")) for case, made in CASES.items())
     ],
 )

@@ -42,6 +42,7 @@ def test_the_points_end_where_they_should(in_tmp, mode, end):
             assert np.linalg.norm(path[-1] - (1, 0)) > 0.5
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_picture(tmp_path):
     script = REPOSITORY / "examples/toy/paths.py"
