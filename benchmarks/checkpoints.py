@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
-from typing import Any
+
+from benchmarks.timeline import clock, seconds
 
 HOOKS = ("on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end")
 
@@ -23,26 +23,13 @@ def main() -> None:
     from auxgrad.execution.checkpointing import Checkpoints
     from auxgrad.training.model import AuxiliaryModel
 
-    measured = {"training": 0.0, "checkpoints": 0.0, "written": 0, "megabytes": 0.0}
-
-    def clock(owner: Any, name: str, part: str) -> None:
-        function = getattr(owner, name)
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                measured[part] += time.perf_counter() - started
-
-        setattr(owner, name, timed)
-
+    written = {"written": 0, "megabytes": 0.0}
     save = Checkpoint.save
 
     def counted(self: Checkpoint, path: Path) -> None:
         save(self, path)
-        measured["written"] += 1
-        measured["megabytes"] = path.stat().st_size / 1e6
+        written["written"] += 1
+        written["megabytes"] = path.stat().st_size / 1e6
 
     Checkpoint.save = counted  # type: ignore[method-assign]
     for name in HOOKS:
@@ -50,7 +37,7 @@ def main() -> None:
     clock(AuxiliaryModel, "fit", "training")
     sys.argv[1:] = overrides
     train.main()
-    Path(file).write_text(json.dumps(measured), encoding="utf-8")
+    Path(file).write_text(json.dumps({**seconds, **written}), encoding="utf-8")
 
 
 if __name__ == "__main__":
