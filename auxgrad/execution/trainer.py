@@ -99,6 +99,7 @@ class Trainer:
                 f"{kind}: returned {type(training).__name__}; must return auxgrad.Training"
             )
         self.training = training
+        devices.add_in_order(len(keras.tree.flatten(training.loss)) > 2)
         self._set_data(data)
         self.steps_per_epoch = math.ceil(self.train_size / training.batch_size)
         # The first number generated from the seed. Problems may use the following ones.

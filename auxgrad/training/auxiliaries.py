@@ -191,7 +191,8 @@ class AuxiliaryLoss(Auxiliary):
                 losses.append(loss(target, prediction, sample_weight=weights))
             else:
                 losses.append(_weighted_mean(name, loss(target, prediction), weights))
-        return tf.add_n([tf.cast(loss, tf.float32) for loss in losses]) if losses[1:] else losses[0]
+        # Unlike tf.add_n, this adds in a fixed order.
+        return tf.reduce_sum([tf.cast(loss, tf.float32) for loss in losses]) if losses[1:] else losses[0]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments as Keras saves them."""

@@ -36,6 +36,20 @@ def configure(tf32: bool = False) -> None:
                 tf.config.experimental.set_memory_growth(gpu, True)
 
 
+def add_in_order(in_order: bool) -> None:
+    """Choose whether sums of more than two tensors are computed in the order of the program.
+
+    By default TensorFlow's graph optimiser merges them into one operation. It starts with an input whose
+    memory is free at that moment, so that the last bit of the sum depends on the timing of threads.
+
+    Args:
+        in_order: Whether the optimiser leaves arithmetic as it is, for functions traced from now on.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": not in_order})
+
+
 def describe() -> str:
     """Return the names of the GPUs, or the number of cores."""
     import tensorflow as tf

@@ -6,6 +6,7 @@ import os
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from auxgrad.training import devices
 
@@ -54,3 +55,20 @@ def test_xla_flags_of_a_person_stay(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS")
     devices.configure()
     assert os.environ["XLA_FLAGS"] == devices.ONE_PASS
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_additions_are_merged_unless_order_is_asked_for(in_order):
+    """A merged addition starts with any input whose memory is free."""
+    devices.add_in_order(in_order)
+    terms = [tf.Variable(float(i)) for i in range(4)]
+    context.context().enable_graph_collection()
+    try:
+        tf.function(lambda: sum(term * 2.0 for term in terms))()
+        metadata = context.context().export_run_metadata()
+    finally:
+        context.context().disable_graph_collection()
+        devices.add_in_order(False)
+    (graphs,) = metadata.function_graphs
+    names = {node.op for node in graphs.post_optimization_graph.node}
+    assert ("AddN" in names) is not in_order
