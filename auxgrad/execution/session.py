@@ -9,6 +9,7 @@ import math
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,10 +29,10 @@ from auxgrad.problems.data import Data
 from auxgrad.process import interruption
 from auxgrad.process.quiet import quiet_stderr
 from auxgrad.record import links
-from auxgrad.record.claims import AlreadyFinished
+from auxgrad.record.claims import AlreadyFinished, refuse_second
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import Store
-from auxgrad.record.stored import METRICS
+from auxgrad.record.stored import METRICS, StoredRun
 from auxgrad.record.writing import PATIENCE_SECONDS, Dataset, RunWriter, StoreUnavailable
 from auxgrad.training import devices
 
@@ -112,22 +113,28 @@ class Session:
         with interruption.as_exceptions():
             try:
                 writer = store.start_run(identity, tags, _dataset(config, data), once, resumes)
+                try:
+                    result = self._train(config, writer, folder, resumption)
+                    rivals = (lambda: store.runs(key=identity.key)) if once else list
+                    is_recorded = self._record(config, writer, folder, log_model, result, store, rivals)
+                except (AlreadyFinished, RunsElsewhere):
+                    writer.end("KILLED")
+                    print(f"repeated  run {writer.run_id}: another process took it for dead")
+                    raise
+                except BaseException as error:
+                    self._trainer = None
+                    cause = _interruption(error)
+                    is_cut_off = cause is not None or isinstance(error, StoreUnavailable)
+                    status = "KILLED" if is_cut_off else "FAILED"
+                    _end_unfinished(writer, status, folder, not config.force)
+                    if cause is None or cause is error:
+                        raise
+                    raise cause from error
             except (AlreadyFinished, RunsElsewhere) as ended:
                 resumption.discard()
                 if isinstance(ended, RunsElsewhere):
                     raise
                 return Result.from_metrics(ended.run.run_id, ended.run.metrics)
-            try:
-                result = self._train(config, writer, folder, resumption)
-                is_recorded = self._record(config, writer, folder, log_model, result, store)
-            except BaseException as error:
-                self._trainer = None
-                cause = _interruption(error)
-                is_cut_off = cause is not None or isinstance(error, StoreUnavailable)
-                _end_unfinished(writer, "KILLED" if is_cut_off else "FAILED", folder, not config.force)
-                if cause is None or cause is error:
-                    raise
-                raise cause from error
         if is_recorded:
             store.add_charts(result.test_metrics)
         _print_result(result, store)
@@ -168,8 +175,13 @@ class Session:
         log_model: bool,
         result: Result,
         store: Store,
+        rivals: Callable[[], list[StoredRun]],
     ) -> bool:
-        """Send the result to the store, or keep it in the folder; return whether it was sent."""
+        """Send the result to the store, or keep it in the folder; return whether it was sent.
+
+        Raises:
+            AlreadyFinished, RunsElsewhere: Another process took this run for dead and repeated it.
+        """
         assert self._trainer is not None
         keeps_model = log_model if config.tracking.log_model is None else config.tracking.log_model
         network = self._trainer.network
@@ -184,6 +196,8 @@ class Session:
             if keeps_model:
                 with writer.artifact(MODEL_FILE) as path:
                     network.save(path)
+            if writer.status() != "RUNNING":
+                refuse_second(run for run in rivals() if run.run_id != writer.run_id)
             writer.end("FINISHED")
         except StoreUnavailable as error:
             if keeps_model:
@@ -215,7 +229,9 @@ def _interruption(error: BaseException) -> BaseException | None:
 def _end_unfinished(writer: RunWriter, status: str, folder: Path, can_resume: bool) -> None:
     """Record the end of a run that did not finish; errors here must not hide the original error."""
     with contextlib.suppress(Exception):
-        if writer.is_finished():  # The signal arrived after the store had marked the run FINISHED.
+        if (
+            writer.status(patience=0) == "FINISHED"
+        ):  # The signal arrived after the store had marked the run FINISHED.
             Checkpoint.remove(folder / FILE)
             return
     if status == "FAILED":

@@ -70,12 +70,19 @@ def filter_outage_logs() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
+_OUTAGES = ["INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"]
+_OUTAGES += ["REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"]  # HTTP status 429.
+
+
 def is_outage(error: Exception) -> bool:
-    """Return whether a retry may succeed: after a missing server, a locked database, a full disk."""
+    """Return whether a retry may succeed.
+
+    It may after a missing or busy server, a locked database or a full disk.
+    """
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
-        return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+        return error.error_code in _OUTAGES
     return isinstance(error, OSError)
 
 

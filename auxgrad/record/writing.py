@@ -191,7 +191,7 @@ class RunWriter:
             self._pause = 0.0
             print("tracking  the store answers again", file=sys.stderr, flush=True)
 
-    def _retry(self, call: Callable[[], None], patience: float) -> None:
+    def _retry(self, call: Callable[[], Any], patience: float) -> Any:
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -278,10 +278,16 @@ class RunWriter:
         self._has_ended.set()
         self._retry(lambda: self.client.set_terminated(self.run_id, status), patience)
 
-    def is_finished(self) -> bool:
-        """Return whether the store has the run as FINISHED."""
-        with few_retries():
-            return bool(self.client.get_run(self.run_id).info.status == "FINISHED")
+    def status(self, patience: float = PATIENCE_SECONDS) -> str:
+        """Return the status of the run in the store.
+
+        Args:
+            patience: as for `flush`.
+
+        Raises:
+            StoreUnavailable: as for `flush`.
+        """
+        return str(self._retry(lambda: self.client.get_run(self.run_id).info.status, patience))
 
 
 def _local_folder(artifact_uri: str) -> Path | None:

@@ -288,6 +288,29 @@ def test_once_returns_what_was_finished_before(in_tmp, small):
     assert not (in_tmp / "b").exists()
 
 
+@pytest.mark.parametrize("is_repeated", [True, False])
+def test_a_run_that_was_taken_for_dead(in_tmp, small, monkeypatch, capsys, is_repeated):
+    """It ends FINISHED, unless another process has repeated it in the meantime."""
+    config = compose([*small, "mode=SingleTask"])
+    original, others = Session._train, []
+
+    def train(self, config, writer, folder, resumption):
+        result = original(self, config, writer, folder, resumption)
+        writer.client.set_terminated(writer.run_id, "KILLED")
+        if is_repeated:
+            monkeypatch.setattr(Session, "_train", original)
+            others.append(Session().run(config, in_tmp / "other", once=True))
+        return result
+
+    monkeypatch.setattr(Session, "_train", train)
+    result = Session().run(config, in_tmp / "out", once=True)
+    runs = MlflowClient(f"sqlite:///{in_tmp}/mlflow.db").search_runs(["1"])
+    assert [run.info.run_id for run in runs if run.info.status == "FINISHED"] == [result.run_id]
+    assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED"][: 1 + is_repeated]
+    assert [other.run_id for other in others] == [result.run_id][:is_repeated]
+    assert ("another process took it for dead" in capsys.readouterr().out) is is_repeated
+
+
 @pytest.mark.long
 def test_memory_stays_flat_over_three_hundred_runs_of_changing_modes(in_tmp, small):
     session, process, used = Session(), psutil.Process(), []
