@@ -134,7 +134,7 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
         given = quote_values(given)
         with initialize_config_dir(version_base=HYDRA_VERSION_BASE, config_dir=str(conf_dir())):
             composed = hydra_compose(
-                PRIMARY, overrides=with_value_source(given, given), return_hydra_config=True
+                PRIMARY, overrides=with_value_source(given), return_hydra_config=True
             )
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain_hydra(error)) from None
@@ -183,19 +183,15 @@ def check_overrides(composed: DictConfig, overrides: Iterable[str]) -> None:
 
 
 def with_value_source(
-    arguments: Sequence[str],
-    overrides: Sequence[str],
-    name: str | None = None,
-    folder: str | None = None,
+    overrides: Sequence[str], name: str | None = None, folder: str | None = None
 ) -> list[str]:
-    """Return the arguments with the source of values at the end of Hydra's search path.
+    """Return the overrides with the source of values at the end of Hydra's search path.
 
     The source comes last, so that the user's files take precedence. It is added by an override, because
     Hydra reads `hydra.searchpath` in the primary config only, which may be a file of the user.
 
     Args:
-        arguments: the overrides, and flags of Hydra.
-        overrides: the overrides only.
+        overrides: the overrides of the command line.
         name: the primary config, if it is not auxgrad's.
         folder: the folder of `--config-dir`.
 
@@ -207,10 +203,7 @@ def with_value_source(
         if path:
             _check_hidden(Path(path.removeprefix(FILES)))
     override = f"{SEARCHPATH}=[{','.join(quote(path) for path in (*paths, VALUE_SOURCE))}]"
-    # Next to the other overrides, because Hydra does not accept overrides before and after a flag.
-    index = arguments.index(overrides[0]) if overrides else len(arguments)
-    rest = [argument for argument in arguments[index:] if not _sets_search_path(argument)]
-    return [*arguments[:index], override, *rest]
+    return [override, *(each for each in overrides if not _sets_search_path(each))]
 
 
 def search_paths(

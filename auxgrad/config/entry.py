@@ -30,7 +30,13 @@ from auxgrad.config.composing import (
 from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.instances import check_option, default_problem
 from auxgrad.config.messages import check_values, explain_hydra, not_an_option, unknown_key
-from auxgrad.config.overrides import get_args_parser, parse_flags, parse_overrides, quote_values
+from auxgrad.config.overrides import (
+    format_flags,
+    get_args_parser,
+    parse_flags,
+    parse_overrides,
+    quote_values,
+)
 from auxgrad.config.schema import Config, TrackingConfig
 from auxgrad.config.values import parse_scalar
 from auxgrad.errors import AuxgradError, ConfigError, without_passwords
@@ -41,10 +47,10 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     """Convert the command line of `auxgrad.train` to that for Hydra.
 
     Args:
-        arguments: the arguments as the user gave them.
+        arguments: the arguments as the user gave them, with flags anywhere among the overrides.
 
     Returns:
-        The arguments for Hydra.
+        The arguments for Hydra: flags first, because Hydra refuses overrides on both sides of a flag.
 
     Raises:
         ConfigError: a flag is not supported, an argument contains a password, or the config has no such
@@ -66,7 +72,8 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     has_other_files = given.config_name or given.config_dir or any("searchpath" in w for w in quoted)
     if not asks_only and not has_other_files:
         _check_overrides_early(given.overrides)
-    return with_value_source(quoted, given.overrides, given.config_name, given.config_dir)
+    overrides = with_value_source(given.overrides, given.config_name, given.config_dir)
+    return [*format_flags(given), *overrides]
 
 
 def _users_paths(given: argparse.Namespace) -> list[str]:

@@ -35,6 +35,7 @@ MAX_VALUES = 100_000  # The largest number of values in a range; each value is a
 __all__ = [
     "OPTION_PREFIXES",
     "expand_glob",
+    "format_flags",
     "get_args_parser",
     "parse_flags",
     "parse_overrides",
@@ -44,7 +45,7 @@ __all__ = [
 
 
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the flags and the overrides of a command line.
+    """Parse the flags and the overrides of a command line, in any order.
 
     Args:
         arguments: the arguments of `auxgrad.train`.
@@ -53,18 +54,39 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         The flags, with the overrides as `overrides`.
 
     Raises:
-        ConfigError: a flag is unknown or has a wrong value.
+        ConfigError: a flag is unknown or has a wrong value, or an override begins with a dash.
         SystemExit: the version was requested, and has been printed.
     """
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output):
-            return get_args_parser().parse_args(arguments)
+            # Unlike Hydra's own call, this accepts flags between overrides.
+            given = get_args_parser().parse_intermixed_args(arguments)
     except SystemExit as ending:
         if not ending.code:  # The version was requested.
             raise
-    reason = " ".join(output.getvalue().partition(": error: ")[2].split())
-    raise ConfigError(f"{reason}; --hydra-help lists the flags")
+        reason = " ".join(output.getvalue().partition(": error: ")[2].split())
+        raise ConfigError(f"{reason}; --hydra-help lists the flags") from None
+    for override in given.overrides:
+        if override.startswith("-"):  # After the separator "--", or a negative number.
+            raise ConfigError(f"{override}: must be key=value")
+    return given
+
+
+def format_flags(given: argparse.Namespace) -> list[str]:
+    """Return the flags as words of a command line, without the overrides.
+
+    >>> format_flags(parse_flags(["lam=3", "-m", "-cd", "conf", "seed=1"]))
+    ['--multirun', '--config-dir=conf']
+
+    Args:
+        given: the result of `parse_flags`.
+    """
+    return [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in vars(given).items()
+        if name != "overrides" and value not in (None, False)
+    ]
 
 
 def parse_overrides(arguments: Iterable[str]) -> dict[str, Override]:

@@ -146,5 +146,18 @@ def test_messages_of_composing(word, line):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_flags_may_stand_anywhere():
+    first = prepare(["--multirun", "--config-name=config", "mode=Multitask", "lam=1,3", "seed=0"])
+    assert first[:2] == ["--multirun", "--config-name=config"]
+    for words in (
+        ["mode=Multitask", "lam=1,3", "seed=0", "-cn", "config", "--multirun"],
+        ["mode=Multitask", "-m", "lam=1,3", "--config-name", "config", "seed=0"],
+        ["-cn", "config", "mode=Multitask", "--multirun", "lam=1,3", "seed=0"],
+    ):
+        assert prepare(words) == first
+    with pytest.raises(ConfigError, match=r"^-1: must be key=value$"):
+        prepare(["--multirun", "seed=1", "-1"])
+
+
 def test_an_unknown_problem_is_left_to_hydra():
     assert prepare(["problem=nothing", "data.path=a"])[-2:] == ["problem=nothing", "++data.path=a"]

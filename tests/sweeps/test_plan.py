@@ -27,8 +27,7 @@ def planned():
     def go(*arguments, params=None, grids=None):
         def compose_one(overrides):
             composed.append(overrides)
-            words = quote_values(overrides)
-            words = with_value_source(words, words)
+            words = with_value_source(quote_values(overrides))
             return hydra_compose("config", overrides=words, return_hydra_config=True)
 
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
