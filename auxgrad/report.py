@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import auxgrad
-from auxgrad.config.composing import split_arguments
-from auxgrad.config.entry import exit_cleanly
+from auxgrad.config.entry import exit_cleanly, split_arguments
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import ReportError
 from auxgrad.process import interruption

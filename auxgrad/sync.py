@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from auxgrad.config.composing import split_arguments
-from auxgrad.config.entry import exit_cleanly
+from auxgrad.config.entry import exit_cleanly, split_arguments
 from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import ConfigError
 from auxgrad.execution import delivery

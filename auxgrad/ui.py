@@ -8,8 +8,7 @@ import signal
 import sys
 import webbrowser
 
-from auxgrad.config.composing import split_arguments
-from auxgrad.config.entry import exit_cleanly
+from auxgrad.config.entry import exit_cleanly, split_arguments
 from auxgrad.errors import ConfigError, TrackingError
 from auxgrad.process import interruption
 from auxgrad.record.links import charts_url, table_url

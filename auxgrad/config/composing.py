@@ -17,8 +17,8 @@ from auxgrad.config.addresses import check_passwords
 from auxgrad.config.groups import conf_dir
 from auxgrad.config.instances import TARGET, make_problem
 from auxgrad.config.messages import explain_hydra, explain_validation, unknown_key
-from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
-from auxgrad.config.schema import MODE_FILE_KEYS, Config, TrackingConfig
+from auxgrad.config.overrides import parse_overrides, quote_values
+from auxgrad.config.schema import MODE_FILE_KEYS, Config
 from auxgrad.config.setting import RUN_KEYS
 from auxgrad.config.values import format_value, parse_scalar, quote
 from auxgrad.errors import ConfigError
@@ -128,21 +128,38 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
     """
     given = list(overrides)
     check_passwords(given)
+    composed = compose_with_hydra(given, config_dir)
+    check_overrides(composed, given)
+    return validate(composed).normalise()
+
+
+def compose_with_hydra(
+    overrides: Iterable[str], config_dir: str | Path | None = None, name: str | None = None
+) -> DictConfig:
+    """Compose the config of a run with the node `hydra`, unchecked.
+
+    Args:
+        overrides: overrides as on the command line.
+        config_dir: a folder with the user's config files, as for `--config-dir`.
+        name: the primary config, if it is not auxgrad's.
+
+    Raises:
+        ConfigError: Hydra cannot compose it.
+    """
+    given = list(overrides)
     if config_dir is not None:
         given.append(f"{SEARCHPATH}=[{quote(f'file://{Path(config_dir).absolute()}')}]")
     try:
         given = quote_values(given)
         with initialize_config_dir(version_base=HYDRA_VERSION_BASE, config_dir=str(conf_dir())):
-            composed = hydra_compose(
-                PRIMARY, overrides=with_value_source(given), return_hydra_config=True
+            return hydra_compose(
+                name or PRIMARY, overrides=with_value_source(given, name), return_hydra_config=True
             )
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain_hydra(error)) from None
     # Hydra raises these errors on malformed overrides.
     except (AssertionError, AttributeError, LookupError, TypeError) as error:
         raise ConfigError(f"{' '.join(given)}: cannot be composed ({explain_hydra(error)})") from None
-    check_overrides(composed, given)
-    return validate(composed).normalise()
 
 
 def check_overrides(composed: DictConfig, overrides: Iterable[str]) -> None:
@@ -156,8 +173,9 @@ def check_overrides(composed: DictConfig, overrides: Iterable[str]) -> None:
 
     Raises:
         ConfigError: an override sets what only a file may set, or a mode, a knob or the seed has another
-            value in the config.
+            value in the config; or a file lacks the line `# @package _global_`.
     """
+    _check_packages(composed)
     for key, override in parse_overrides(overrides).items():
         if key in MODE_FILE_KEYS:
             raise ConfigError(
@@ -180,6 +198,22 @@ def check_overrides(composed: DictConfig, overrides: Iterable[str]) -> None:
                 f"{key}={format_value(asked)}: a YAML file sets {key}: {format_value(found)} itself; "
                 f'let its defaults list choose it: - override /{key}: "{format_value(found)}"'
             )
+
+
+def _check_packages(composed: DictConfig) -> None:
+    """Raise ConfigError for a file whose keys are in a section, because it has no package line."""
+    for group in (*RUN_KEYS, "experiment"):
+        found = OmegaConf.select(composed, group, throw_on_resolution_failure=False)
+        choice = composed.hydra.runtime.choices.get(group)
+        if choice is None or not OmegaConf.is_dict(found):
+            continue
+        folders = [each.path for each in composed.hydra.runtime.config_sources if each.schema == "file"]
+        files = [Path(folder, group, f"{choice}.yaml") for folder in folders]
+        file = next((file for file in files if file.is_file()), f"{group}/{choice}.yaml")
+        raise ConfigError(
+            f"{group}={choice}: the first line of {file} must be `# @package _global_`; "
+            f"without it, Hydra puts the keys of the file into a section {group}"
+        )
 
 
 def with_value_source(
@@ -253,28 +287,3 @@ def _searchpath_of(name: str, folder: str | None) -> list[str]:
             found = OmegaConf.select(OmegaConf.load(file), SEARCHPATH)
             return list(found) if found is not None else []
     return []
-
-
-def split_arguments(arguments: Sequence[str]) -> tuple[TrackingConfig, dict[str, list[str]]]:
-    """Split key=value arguments of `report`, `ui` and `sync` into the tracking config and all others.
-
-    >>> tracking, values = split_arguments(["tracking.experiment=first", "lam=3,10.0", "seed=range(2)"])
-    >>> tracking.experiment, values
-    ('first', {'lam': ['3', '10'], 'seed': ['0', '1']})
-
-    Args:
-        arguments: the arguments of the command line, without flags.
-
-    Returns:
-        The tracking config, and the values of each other key.
-
-    Raises:
-        ConfigError: an argument is not key=value, or has an unknown key of `tracking`.
-    """
-    check_passwords(arguments)
-    own = [argument for argument in arguments if argument.startswith("tracking.")]
-    try:
-        values = parse_values([argument for argument in arguments if argument not in own])
-    except (HydraException, ValueError) as error:
-        raise ConfigError(explain_hydra(error)) from None
-    return compose(own).tracking, values

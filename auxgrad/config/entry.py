@@ -23,22 +23,25 @@ from auxgrad.config.code.tracebacks import user_traceback
 from auxgrad.config.composing import (
     USER_PATHS,
     check_overrides,
+    compose,
+    compose_with_hydra,
     search_paths,
     validate,
     with_value_source,
 )
 from auxgrad.config.groups import VALUE_GROUPS, options
-from auxgrad.config.instances import check_option, default_problem
+from auxgrad.config.instances import check_option, default_problem, unset_options
 from auxgrad.config.messages import check_values, explain_hydra, not_an_option, unknown_key
 from auxgrad.config.overrides import (
     format_flags,
     get_args_parser,
     parse_flags,
     parse_overrides,
+    parse_values,
     quote_values,
 )
 from auxgrad.config.schema import Config, TrackingConfig
-from auxgrad.config.values import parse_scalar
+from auxgrad.config.values import in_grammar, parse_scalar
 from auxgrad.errors import AuxgradError, ConfigError, without_passwords
 from auxgrad.process import interruption
 
@@ -73,7 +76,23 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     if not asks_only and not has_other_files:
         _check_overrides_early(given.overrides)
     overrides = with_value_source(given.overrides, given.config_name, given.config_dir)
+    if given.help and not given.hydra_help:
+        overrides += _defaults_of_classes(given)
     return [*format_flags(given), *overrides]
+
+
+def _defaults_of_classes(given: argparse.Namespace) -> list[str]:
+    """Return overrides that make the help list the options which no file sets, with their defaults."""
+    # Hydra finds the user's files by the search path in the environment, see `prepare`.
+    composed = compose_with_hydra(given.overrides, name=given.config_name)
+    found = {key: OmegaConf.select(composed, key) for key in ("problem", "data")}
+    sections = {key: OmegaConf.to_container(each) for key, each in found.items() if each is not None}
+    try:
+        defaults = unset_options(sections)
+    except ConfigError as error:
+        print(f"note      {error}; only the options in its file are listed", file=sys.stderr)
+        return []
+    return [f"++{key}={in_grammar(value)}" for key, value in defaults.items()]
 
 
 def _users_paths(given: argparse.Namespace) -> list[str]:
@@ -87,6 +106,31 @@ def _users_paths(given: argparse.Namespace) -> list[str]:
     with contextlib.suppress(ConfigError, HydraException):
         return [*folder, *search_paths(given.overrides, given.config_name, given.config_dir)]
     return folder
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[TrackingConfig, dict[str, list[str]]]:
+    """Split key=value arguments of `report`, `ui` and `sync` into the tracking config and all others.
+
+    >>> tracking, values = split_arguments(["tracking.experiment=first", "lam=3,10.0", "seed=range(2)"])
+    >>> tracking.experiment, values
+    ('first', {'lam': ['3', '10'], 'seed': ['0', '1']})
+
+    Args:
+        arguments: the arguments of the command line, without flags.
+
+    Returns:
+        The tracking config, and the values of each other key.
+
+    Raises:
+        ConfigError: an argument is not key=value, or has an unknown key of `tracking`.
+    """
+    check_passwords(arguments)
+    own = [argument for argument in arguments if argument.startswith("tracking.")]
+    try:
+        values = parse_values([argument for argument in arguments if argument not in own])
+    except (HydraException, ValueError) as error:
+        raise ConfigError(explain_hydra(error)) from None
+    return compose(own).tracking, values
 
 
 def _check_overrides_early(overrides: Sequence[str]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import MISSING
 from pydantic import ValidationError
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from auxgrad.config.code.loading import load_class
 from auxgrad.config.groups import options, preset
@@ -88,6 +90,30 @@ def _make(section: str, kind: Any, values: Mapping[str, Any]) -> Any:
         return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain_options(error, section, kind)) from None
+
+
+def unset_options(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of problem and data that a config leaves to the defaults of their classes.
+
+    Args:
+        sections: the sections `problem` and `data` of a config, as far as it has them.
+
+    Returns:
+        The default of each option as a JSON value, by key, such as problem.epochs; MISSING if the option
+        has no default.
+
+    Raises:
+        ConfigError: a class cannot be imported, or has the wrong type.
+    """
+    found: dict[str, Any] = {}
+    for section, values in sections.items():
+        kind = _class_of(section, dict(values), Problem if section == "problem" else DataSource)
+        for name, field in kind.model_fields.items():
+            if name != "data" and name not in values:
+                default = field.get_default(call_default_factory=True)
+                is_missing = default is PydanticUndefined
+                found[f"{section}.{name}"] = MISSING if is_missing else to_jsonable_python(default)
+    return found
 
 
 def check_option(key: str, value: str, problem: str, data: str | None) -> None:

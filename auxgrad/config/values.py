@@ -71,3 +71,19 @@ def quote(text: str) -> str:
     # A backslash needs no escape, except before a quote.
     escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (found[2] and "\\'"), text)
     return f"'{escaped}'"
+
+
+def in_grammar(value: object) -> str:
+    """Return a JSON value in Hydra's grammar, with all texts in quotes.
+
+    >>> print(in_grammar({"names": ["a", "b c"], "rate": 0.1, "cache": None}))
+    {names:['a','b c'],rate:0.1,cache:null}
+
+    Args:
+        value: a number, a truth value, None, a text, or a list or dictionary of them.
+    """
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{in_grammar(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(in_grammar(item) for item in value)}]"
+    return quote(value) if isinstance(value, str) else format_value(value)

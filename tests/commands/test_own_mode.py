@@ -91,6 +91,27 @@ def test_wrong_rules_get_one_line_and_the_users_traceback(study, monkeypatch):
     assert not any("auxgrad/config" in line for line in rest)
 
 
+def test_a_file_without_its_package_line_is_named(study, monkeypatch):
+    monkeypatch.chdir(study)
+    monkeypatch.syspath_prepend(str(study))
+    for group, name, text in (
+        ("mode", "Halfway", YAML.partition("\n")[2]),
+        ("lam", "few", "lam: 0.25\n"),
+        ("experiment", "mine", "hydra: {sweeper: {params: {seed: range(3)}}}\n"),
+    ):
+        file = study / f"conf/{group}/{name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            compose([f"{group}={name}"], config_dir="conf")
+        assert str(caught.value) == (
+            f"{group}={name}: the first line of {file} must be `# @package _global_`; "
+            f"without it, Hydra puts the keys of the file into a section {group}"
+        )
+        file.write_text(f"# @package _global_\n{text}")
+        compose([f"{group}={name}"], config_dir="conf")
+
+
 def test_a_mode_has_one_function_with_known_parameters(study, monkeypatch):
     monkeypatch.chdir(study)
     monkeypatch.syspath_prepend(str(study))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
 from auxgrad.config import Identity, compose
 from auxgrad.config.code.source import version_of
+from auxgrad.config.composing import USER_PATHS, compose_with_hydra
+from auxgrad.config.entry import prepare
 from auxgrad.errors import ConfigError
 
 MODULE = """\
@@ -60,6 +64,12 @@ class WithData(Numbers):
 
 class Pinned(Numbers):
     version = 3
+
+
+class Needy(WithData):
+    size: int
+    sizes: dict[str, list[float]] = {"a": [1, 0.5]}
+    title: str = "it's ${here}"
 """
 
 
@@ -75,6 +85,9 @@ def study(tmp_path, monkeypatch):
         (tmp_path / f"conf/problem/{name}.yaml").write_text(f"_target_: numbers_of_mine.{kind}\n")
     (tmp_path / "conf/problem/with_data.yaml").write_text(
         "defaults: [{/data@_global_.data: small}, _self_]\n_target_: numbers_of_mine.WithData\n"
+    )
+    (tmp_path / "conf/problem/needy.yaml").write_text(
+        "defaults: [{/data@_global_.data: small}, _self_]\n_target_: numbers_of_mine.Needy\nwidth: 7\n"
     )
     (tmp_path / "conf/data/small.yaml").write_text("_target_: numbers_of_mine.Source\n")
     (tmp_path / "conf/data/large.yaml").write_text("_target_: numbers_of_mine.Source\nrows: 99\n")
@@ -236,6 +249,37 @@ def test_the_version_holds_all_modules_beside_the_users(study):
         seen.add(version())
     assert len(seen) == 4
     assert version_of("problem", Identity) == ""
+
+
+def test_the_help_lists_all_options_of_the_class_with_their_defaults(study, monkeypatch, capsys):
+    monkeypatch.setenv(USER_PATHS, "")
+    words = prepare(["problem=needy", "problem.title=mine", "--config-dir", "conf", "--help"])
+    assert words[:2] == ["--help", "--config-dir=conf"]
+    shown = OmegaConf.to_container(compose_with_hydra(words[2:]), resolve=False)
+    assert shown["problem"] == {
+        **{"_target_": "numbers_of_mine.Needy", "tf32": False, "width": 7, "names": ["a"]},
+        **{"cache": None, "size": "???", "sizes": {"a": [1, 0.5]}, "title": "mine"},
+    }
+    assert shown["data"] == {"_target_": "numbers_of_mine.Source", "rows": 10}
+    assert capsys.readouterr().err == ""
+
+    (study / "numbers_of_mine.py").write_text("oops")
+    del sys.modules["numbers_of_mine"]
+    assert not any("tf32" in word for word in prepare(["problem=needy", "-cd", "conf", "-h"]))
+    note = capsys.readouterr().err
+    assert note.startswith("note      problem._target_=numbers_of_mine.Needy: module numbers_of_mine")
+    assert note.endswith("only the options in its file are listed\n")
+
+
+@pytest.mark.process
+def test_the_help_of_the_command(study):
+    command = [sys.executable, "-m", "auxgrad.train", "--config-dir", "conf", "problem=needy", "--help"]
+    done = subprocess.run(command, cwd=study, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    section = done.stdout.partition("\nproblem:\n")[2]
+    assert "  width: 7\n  tf32: false\n  names:\n  - a\n" in section
+    assert "  size: ???\n" in section
+    assert "  title: it's ${here}\n" in section
 
 
 def test_a_sweep_over_problems_and_their_options(study):

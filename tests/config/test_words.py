@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxgrad.config import compose
-from auxgrad.config.composing import split_arguments
-from auxgrad.config.entry import error_message, prepare
+from auxgrad.config.entry import error_message, prepare, split_arguments
 from auxgrad.config.groups import VALUE_GROUPS
 from auxgrad.config.messages import check_values
 from auxgrad.config.overrides import parse_overrides, parse_values, quote_values
