@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,19 +103,32 @@ class Checkpoint:
         Raises:
             CheckpointError: The file is missing, damaged, or in another format.
         """
-        try:
-            with np.load(file, allow_pickle=False) as content:  # Checks the CRC of every array.
-                numbers = json.loads(content["about"].tobytes())
-                if numbers["format"] != FORMAT:
-                    raise ValueError(f"format {numbers['format']}, not {FORMAT}")
-                count = len(content.files)
-                variables, best = (
-                    [content[name] for name in (f"{start}{i}" for i in range(count)) if name in content]
-                    for start in "vb"
-                )
-                return Checkpoint(**numbers, variables=variables, best=best, key=content["key"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
+        with _opened(file) as (numbers, content):
+            count = len(content.files)
+            variables, best = (
+                [content[name] for name in (f"{start}{i}" for i in range(count)) if name in content]
+                for start in "vb"
+            )
+            return Checkpoint(**numbers, variables=variables, best=best, key=content["key"])
+
+
+def has_checkpoint(run: StoredRun, tags: Mapping[str, str]) -> bool:
+    """Return whether a run with these tags would be resumed from the checkpoint of an interrupted run.
+
+    Only the beginning of the file is read, so that a checkpoint whose arrays are damaged counts too.
+
+    Args:
+        run: The interrupted run.
+        tags: The tags of the new run, as far as they are known.
+    """
+    file = Path(run.tags.get(FOLDER, ""), FILE)
+    try:
+        if not file.is_file() or not _has_same(run, tags):
+            return False
+        with _opened(file) as (numbers, _):
+            return bool(numbers["run_id"] == run.run_id)
+    except (CheckpointError, OSError):
+        return False
 
 
 class Resumption:
@@ -141,9 +154,8 @@ class Resumption:
             Whether the run can be resumed. If not, nothing is copied.
         """
         file = Path(run.tags.get(FOLDER, ""), FILE)
-        same = [name for name in self._tags if name.startswith("version.") or name == "device"]
         try:
-            if not file.is_file() or any(run.tags.get(name) != self._tags[name] for name in same):
+            if not file.is_file() or not _has_same(run, self._tags):
                 return False
             checkpoint = Checkpoint.load(file)
             if checkpoint.run_id != run.run_id:  # With a fixed hydra.run.dir, runs share a folder.
@@ -182,6 +194,25 @@ class Resumption:
             with contextlib.suppress(OSError):  # Another user's, which may be read only.
                 Checkpoint.remove(superfluous)
         return checkpoint if is_it else None
+
+
+def _has_same(run: StoredRun, tags: Mapping[str, str]) -> bool:
+    """Return whether a run has the same package versions and device as these tags."""
+    names = (name for name in tags if name.startswith("version.") or name == "device")
+    return all(run.tags.get(name) == tags[name] for name in names)
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Open a checkpoint inside the context, and yield its fields that are no arrays, and its arrays."""
+    try:
+        with np.load(file, allow_pickle=False) as content:  # Checks the CRC of every array it reads.
+            numbers = json.loads(content["about"].tobytes())
+            if numbers["format"] != FORMAT:
+                raise ValueError(f"format {numbers['format']}, not {FORMAT}")
+            yield numbers, content
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
 
 
 def _unfinished(file: Path) -> Path:

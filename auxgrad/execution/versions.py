@@ -13,16 +13,20 @@ from auxgrad.training import devices
 
 
 @functools.cache
-def tags() -> dict[str, str]:
-    """Return the tags that all runs of this process share."""
-    packages = ("tensorflow", "keras", "numpy", "mlflow")
+def packages() -> dict[str, str]:
+    """Return the tags with the versions of Python and of the packages that results depend on."""
+    names = ("tensorflow", "keras", "numpy", "mlflow")
     return {
         "version.auxgrad": auxgrad.__version__,
         "version.python": platform.python_version(),
-        **{f"version.{name}": importlib.metadata.version(name) for name in packages},
-        "device": devices.describe(),
-        **_git_state(),
+        **{f"version.{name}": importlib.metadata.version(name) for name in names},
     }
+
+
+@functools.cache
+def tags() -> dict[str, str]:
+    """Return the tags that all runs of this process share."""
+    return {**packages(), "device": devices.describe(), **_git_state()}
 
 
 def _git_state() -> dict[str, str]:

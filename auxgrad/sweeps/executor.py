@@ -49,6 +49,11 @@ class Executor(ABC):
             AuxgradError: The cluster does not answer which machines it has.
         """
 
+    @property
+    def device(self) -> str | None:
+        """The device that the runs will record, or None if only the workers know it."""
+        return None
+
     def check_store(self, tracking: TrackingConfig) -> None:
         """Check that the tracking store can be used from all machines that jobs may run on.
 

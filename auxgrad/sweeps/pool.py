@@ -20,8 +20,9 @@ from typing import Any
 from auxgrad.execution.result import Failure, Outcome
 from auxgrad.process import interruption
 from auxgrad.sweeps.executor import Event, Executor
-from auxgrad.sweeps.slots import Slot, slots
+from auxgrad.sweeps.slots import GPUS, Slot, slots
 from auxgrad.sweeps.worker import Job, Worker
+from auxgrad.training import devices
 
 # The time that a worker has to end its run cleanly after it is asked to terminate.
 GRACE_SECONDS = 30
@@ -50,6 +51,11 @@ class LocalExecutor(Executor):
     def spans_machines(self) -> bool:
         """False: all workers are on this machine."""
         return False
+
+    @property
+    def device(self) -> str | None:
+        """The CPU, or None if the workers have GPUs."""
+        return None if any(GPUS in slot.environment for slot in self._slots) else devices.cpu()
 
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
         """Execute the jobs in worker processes and yield their events."""

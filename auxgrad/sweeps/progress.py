@@ -34,7 +34,12 @@ class Progress:
         self._has_estimate = False
         self._live: Live | None = None
         if live and self._console.is_terminal:
-            self._live = Live(get_renderable=self._line, console=self._console, refresh_per_second=2)
+            self._live = Live(
+                get_renderable=self._line,
+                console=self._console,
+                refresh_per_second=2,
+                transient=True,  # The line is removed at the end, where it would repeat older numbers.
+            )
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -47,13 +52,34 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._running.clear()
+        self._remove_live_line()
+
+    def _remove_live_line(self) -> None:
         if self._live:
             self._live.stop()
 
     def say(self, line: str) -> None:
         """Print a line."""
         self._console.print(Text(line))
+
+    def finish(self, word: str, rest: str = "") -> None:
+        """Remove the live line and print the numbers of runs that are done, failed and left.
+
+        Args:
+            word: The first word of the line.
+            rest: The end of the line.
+        """
+        self._remove_live_line()
+        left = self._n_total - self._n_done - self._n_failed
+        self.say(f"{word:9} {self._n_done} done, {self._n_failed} failed, {left} left{rest}")
+
+    def count_done(self, finished: int) -> None:
+        """Count the runs that the store has as finished, of which some may not have been reported.
+
+        Args:
+            finished: Their number.
+        """
+        self._n_done = max(self._n_done, finished)
 
     def start(self, job: int) -> None:
         """Count a job as running."""
@@ -96,11 +122,6 @@ class Progress:
             self._has_estimate = True
             until = datetime.datetime.now() + datetime.timedelta(seconds=left)
             self.say(f"time      about {duration(left)} more, until {until:%Y-%m-%d %H:%M}")
-
-    def summary(self) -> str:
-        """Return a text with the numbers of runs that are done, failed and left."""
-        left = self._n_total - self._n_done - self._n_failed
-        return f"{self._n_done} done, {self._n_failed} failed, {left} left"
 
     def _seconds_left(self) -> float | None:
         ended = self._n_done + self._n_failed

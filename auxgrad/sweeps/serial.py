@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 
 from auxgrad.sweeps.executor import Event, Executor
+from auxgrad.sweeps.slots import visible_gpus
 from auxgrad.sweeps.worker import Job, Worker
+from auxgrad.training import devices
 
 
 class SerialExecutor(Executor):
@@ -22,6 +24,11 @@ class SerialExecutor(Executor):
     def spans_machines(self) -> bool:
         """False: there is only this process."""
         return False
+
+    @property
+    def device(self) -> str | None:
+        """The CPU, or None if this process may use GPUs."""
+        return None if visible_gpus() else devices.cpu()
 
     def events(self, jobs: Mapping[int, Job]) -> Generator[Event]:
         """Execute the jobs one after another and yield their events."""

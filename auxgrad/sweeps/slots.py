@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from auxgrad.training.devices import GPU_MEMORY
 
+GPUS = "CUDA_VISIBLE_DEVICES"
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
@@ -57,7 +58,7 @@ def slots(workers: int | None, jobs_per_gpu: int) -> list[Slot]:
     made = []
     for i in range(count):
         gpu, sharing = gpus[i % len(gpus)], -(-count // len(gpus))
-        environment = {**shared, "CUDA_VISIBLE_DEVICES": gpu.name}
+        environment = {**shared, GPUS: gpu.name}
         if sharing > 1 and gpu.memory:
             # A tenth is left for the CUDA contexts, which the limit does not cover.
             environment[GPU_MEMORY] = str(int(gpu.memory * 0.9 / sharing))
@@ -83,7 +84,7 @@ def visible_gpus() -> list[Gpu]:
     for line in listing.splitlines():
         index, uuid, memory = (part.strip() for part in line.split(","))
         known[index] = known[uuid] = Gpu(uuid, int(memory) if memory.isdigit() else None)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get(GPUS)
     if visible is None:
         return list({gpu.name: gpu for gpu in known.values()}.values())
     names = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]

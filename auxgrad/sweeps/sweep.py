@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import auxgrad
 from auxgrad.config.identity import Identity
 from auxgrad.config.schema import Config
 from auxgrad.errors import ConfigError, SweepFailed, TrackingError
-from auxgrad.execution import delivery
+from auxgrad.execution import delivery, versions
+from auxgrad.execution.checkpoint import has_checkpoint
 from auxgrad.execution.loading import load_data
 from auxgrad.execution.result import Failure, Outcome, Result
 from auxgrad.process import interruption
@@ -64,9 +65,11 @@ def sweep(plan: Plan, executor: Executor, folder: Path) -> list[Result]:
     dead = store.mark_dead_runs()
     finished = set() if first.force else store.finished_keys() & distinct.keys()
     todo = {key: config for key, config in distinct.items() if key not in finished}
+    resumed = 0 if first.force or not todo else _count_resumed(store, todo.keys(), executor.device)
     print(
         f"plan      {plan.n_combinations:,} combination{'s' * (plan.n_combinations != 1)}, "
         f"{len(distinct):,} distinct: {len(finished):,} finished, {len(todo):,} to run"
+        + (f", {resumed:,} of them to resume" if resumed else "")
     )
     if dead:
         print(f"          {dead} run{'s' * (dead > 1)} of dead processes marked KILLED")
@@ -100,6 +103,13 @@ def _identities(configs: Sequence[Config]) -> dict[Config, Identity]:
     problems = dict.fromkeys(config.problem for config in configs)
     fingerprints = {problem: load_data(problem).fingerprint for problem in problems}
     return {config: config.identity(fingerprints[config.problem]) for config in configs}
+
+
+def _count_resumed(store: Store, keys: Collection[str], device: str | None) -> int:
+    """Return how many of the runs with these keys will be resumed from a checkpoint."""
+    tags = versions.packages() | ({"device": device} if device else {})
+    killed = [run for run in store.runs("KILLED") if run.tags.get(RUN_KEY) in keys]
+    return len({run.tags[RUN_KEY] for run in killed if has_checkpoint(run, tags)})
 
 
 def _deliver(folder: Path, store: Store) -> None:
@@ -142,9 +152,12 @@ def _run(
         except BaseException:
             with contextlib.suppress(Exception):  # The store may be the cause.
                 store.mark_dead_runs()
-            progress.say(f"stopped   {progress.summary()}; the same command continues from here")
+                if not first.force:
+                    # A worker may have finished its run while it was being stopped.
+                    progress.count_done(len(store.finished_keys() & todo.keys()))
+            progress.finish("stopped", "; the same command continues from here")
             raise
-        progress.say(f"sweep     {progress.summary()}")
+        progress.finish("sweep")
     return outcomes
 
 

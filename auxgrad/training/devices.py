@@ -56,4 +56,9 @@ def describe() -> str:
 
     gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
-    return ", ".join(names) or f"CPU, {os.cpu_count()} cores"
+    return ", ".join(names) or cpu()
+
+
+def cpu() -> str:
+    """Return what `describe` returns on a machine without a GPU; does not import TensorFlow."""
+    return f"CPU, {os.cpu_count()} cores"

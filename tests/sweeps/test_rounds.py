@@ -6,19 +6,25 @@ import contextlib
 import json
 import threading
 from collections import defaultdict
+from functools import partial
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from auxgrad.config import compose
 from auxgrad.errors import ConfigError, SweepFailed
-from auxgrad.execution import delivery
+from auxgrad.execution import delivery, versions
+from auxgrad.execution.checkpoint import FILE, FOLDER, Checkpoint
 from auxgrad.execution.result import Failure, Result
 from auxgrad.record.opening import open_store
 from auxgrad.record.writing import Dataset
+from auxgrad.sweeps import progress
 from auxgrad.sweeps import sweep as module
 from auxgrad.sweeps.executor import Event, Executor
 from auxgrad.sweeps.plan import Plan
 from auxgrad.sweeps.sweep import sweep
+from auxgrad.training import devices
 
 DATA = Dataset("d", "0" * 64, "{}", "{}")
 CRASH = Failure("its worker process died")
@@ -44,8 +50,10 @@ class Scripted(Executor):
     An outcome may be a function that is called at the launch and returns the outcome.
     """
 
-    def __init__(self, store, fingerprint, script=None):
-        self.store, self.fingerprint = store, fingerprint
+    device = None
+
+    def __init__(self, store, fingerprint, script=None, device=None):
+        self.store, self.fingerprint, self.device = store, fingerprint, device
         self.script = defaultdict(list, script or {})
         self.launched = []
 
@@ -74,9 +82,9 @@ def make(in_tmp, small, fingerprint):
     """Return a function that sweeps over lams of Multitask and returns what was launched."""
     store = open_store(compose([*small]).tracking)
 
-    def go(lams, script=None, *words):
+    def go(lams, script=None, *words, device=None):
         configs = [compose(["mode=Multitask", f"lam={lam}", *words, *small]) for lam in lams]
-        executor = Scripted(store, fingerprint, script)
+        executor = Scripted(store, fingerprint, script, device)
         try:
             results = sweep(Plan(("lam",), len(lams), tuple(configs)), executor, in_tmp)
         except SweepFailed as error:
@@ -93,6 +101,62 @@ def test_what_is_finished_is_not_run_again(make, capsys):
     assert "3 distinct: 2 finished, 1 to run" in capsys.readouterr().out
     assert make([1, 2, 3]) == ([], 0)
     assert make([1, 2], None, "force=true") == ([1, 2], 2)
+
+
+def checkpoint_of(run_id: str) -> Checkpoint:
+    state = {"run_id": run_id, "epoch": 3, "steps": 12, "is_last": False, "seconds": 1.0}
+    state |= {"diverged": None, "history": {}, "stopping": {}, "waiting": [], "chance": {}}
+    return Checkpoint(**state, variables=[np.ones(3)], best=[], key=np.arange(4))
+
+
+def test_the_plan_counts_the_runs_that_will_be_resumed(make, small, fingerprint, in_tmp, capsys):
+    def interrupt(lam, has_file=True, owner=None, **tags):
+        """Leave an interrupted run, with a checkpoint that belongs to it unless there is an owner."""
+        identity = compose(["mode=Multitask", f"lam={lam}", *small]).identity(fingerprint)
+        folder = in_tmp / f"{lam}"
+        folder.mkdir(exist_ok=True)
+        own = {**versions.packages(), "device": devices.cpu(), FOLDER: str(folder), **tags}
+        writer = make.store.start_run(identity, own, DATA)
+        if has_file:
+            checkpoint_of(owner or writer.run_id).save(folder / FILE)
+        writer.end("KILLED")
+
+    for _ in range(2):  # The checkpoint is that of the newer one.
+        interrupt(1)
+    interrupt(2, has_file=False)
+    interrupt(3, **{"version.keras": "2.0"})
+    interrupt(4, owner="another")
+    interrupt(5)
+    (in_tmp / "5" / FILE).write_bytes(b"PK damaged")
+    interrupt(6)
+    interrupt(7, device="GPU")
+    plan = "plan      8 combinations, 8 distinct: 0 finished, 8 to run"
+    words = [range(1, 9), None, "dry_run=true"]
+    make(*words)  # Whether the workers have a GPU is not known.
+    assert f"{plan}, 3 of them to resume\n" in capsys.readouterr().out
+    make(*words, device=devices.cpu())
+    assert f"{plan}, 2 of them to resume\n" in capsys.readouterr().out
+    make(*words, "force=true")
+    assert f"{plan}\n" in capsys.readouterr().out
+    make([2, 8], None, "dry_run=true")
+    assert "2 distinct: 0 finished, 2 to run\n" in capsys.readouterr().out
+
+
+def test_what_an_interrupted_sweep_says_last_is_true(make, small, fingerprint, monkeypatch, capsys):
+    """The second run is finished in the store, but the sweep is interrupted before it is told so."""
+
+    def interrupt():
+        finish(make.store, compose(["mode=Multitask", "lam=2", *small]), fingerprint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "Console", partial(Console, force_terminal=True, width=100))
+    with pytest.raises(KeyboardInterrupt):
+        make([1, 2, 3], {2: [interrupt]})
+    shown = capsys.readouterr().out
+    assert "1 done, 1 running, 0 failed, 1 left; time to go" in shown
+    assert shown.endswith("stopped   2 done, 0 failed, 1 left; the same command continues from here\n")
+    make([1, 2, 3])
+    assert "sweep     1 done, 0 failed, 0 left\n" in capsys.readouterr().out.rpartition(" left; ")[2]
 
 
 def test_crashes_are_retried_after_other_runs_but_config_errors_are_not(make):
