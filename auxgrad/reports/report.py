@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from auxgrad.record.store import Store
 
 LOSSES = {"val_loss": "validation loss", "train_loss": "training loss"}
-CENSORING = ("cosine/overall", "conflict/overall")
+CENSORING = ("cosine/", "conflict/")  # Prefixes; the names end with the auxiliary and "overall".
 
 Curves = Mapping[Setting, Mapping[str, MeanCurve]]
 
@@ -184,7 +184,7 @@ class Report:
         return {
             setting: curves[setting]
             for setting in best
-            if any(name in curves.get(setting, {}) for name in CENSORING)
+            if any(name.startswith(CENSORING) for name in curves.get(setting, {}))
         }
 
 
@@ -226,7 +226,10 @@ def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:
         recorded is left out.
     """
     run_ids = [run.run_id for row in rows for run in row.converged]
-    names = dict.fromkeys((*LOSSES, *CENSORING, metric.curve))
+    several = {name for row in rows for run in row.converged for name in run.auxiliaries}
+    parts = ["overall", *(f"{name}/overall" for name in sorted(several))]
+    censoring = [prefix + part for part in parts for prefix in CENSORING]
+    names = dict.fromkeys((*LOSSES, *censoring, metric.curve))
     read = {name: store.histories(run_ids, name) for name in names}
     ends = read["val_loss"]
     read["train_loss"] = {

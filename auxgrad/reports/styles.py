@@ -39,6 +39,7 @@ STYLES: dict[str, dict[str, Any]] = {
 COLOURS = ("#56B4E9", "#6F4E37", "#7F7F7F", "#9ACD32")
 MARKERS = ("H", "2", "3", "4", "|")
 DASHES = ((0, (3, 1)), (0, (6, 1.5)), (0, (4, 1, 1, 1, 1, 1)))
+BAND = 0.18  # The opacity of bands.
 DIFFERENT = len(COLOURS) * len(MARKERS) * len(DASHES)
 HANDLE, LETTER, ROW = 0.6, 0.075, 0.19  # The sizes of parts of a legend, in inches.
 RC = {

@@ -267,6 +267,22 @@ def test_the_label_of_the_loss_is_on_the_axes(store):
     assert [metric.loss_axis for metric in shown] == ["loss (m²)", "loss"]
 
 
+def test_censoring_is_drawn_for_each_of_several_auxiliaries(store):
+    for seed in range(2):
+        statistics = {"cosine/odd/overall": 0.5, "conflict/odd/overall": 0.1, "cosine/odd/h.kernel": 0.4}
+        statistics |= {"cosine/large/overall": 0.25, "conflict/large/overall": 0.2}
+        make_run(store, 0.3, "mode=Multitask", "lam=3", f"seed={seed}", **statistics)
+        make_run(store, 0.3, "mode=SingleTask", f"seed={seed}")
+    folder = make(Request.of([]))
+    assert (
+        "![Cosine and share of steps in conflict](censoring.png)" in (folder / "report.md").read_text()
+    )
+    drawn = (folder / "censoring.svg").read_text()
+    for label in ("cosine of odd", "(cosine of odd &lt; 0)", "cosine of large", "Multitask lam=3"):
+        assert f"<!-- {label} -->" in drawn, label
+    assert not (make(Request.of(["mode=SingleTask"])) / "censoring.png").exists()
+
+
 def test_which_way_is_better_must_be_known(store):
     asked = ["--metric", "test_accuracy"]
     make_accurate(store, about=None)

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 
 from auxgrad.config.groups import options
 from auxgrad.config.setting import Setting
@@ -18,6 +19,7 @@ from auxgrad.reports.runs import ReportedRun, RunSet, Study
 from auxgrad.reports.statistics import MeanCurve
 
 LABELLED = Metric(loss_label="cross-entropy, nats")
+SEVERAL = [Setting.of("Orthogonal", False, 1.0, lam) for lam in (1.0, 3.0)]
 LOSSES = {"val_loss": "validation loss", "train_loss": "training loss"}
 
 
@@ -199,6 +201,52 @@ def test_all_loss_curves_have_the_same_limits():
             x, y = line.get_xydata().T
             assert axis.get_xlim()[0] < x.min() < x.max() < axis.get_xlim()[1]
             assert axis.get_ylim()[0] < y.min() < y.max() < axis.get_ylim()[1]
+
+
+def test_a_single_lam_has_intervals():
+    rows = rows_of({Setting.of(mode, False, 1.0, 3.0): 0.3 for mode in ("Multitask", "Orthogonal")})
+    [axis] = over_lam(rows).axes
+    bars = [each.get_segments()[0] for each in axis.collections if isinstance(each, LineCollection)]
+    drawn = {bar[0][0]: bar for bar in bars}
+    assert len(drawn) == 2  # The modes are side by side.
+    for row, line in zip(rows, axis.get_lines(), strict=True):
+        [x], [y] = line.get_xdata(), line.get_ydata()
+        assert (x, y) == (pytest.approx(3, rel=0.1), row.estimate.mean)
+        assert drawn[x].tolist() == [[x, row.estimate.low], [x, row.estimate.high]]
+    # A mode that has one lam among others is at this lam.
+    rows = rows_of({Setting.of("Multitask", False, 1.0, 3.0): 0.3, **dict.fromkeys(SEVERAL, 0.3)})
+    [axis] = over_lam(rows).axes
+    assert [line.get_xdata().tolist() for line in axis.get_lines()] == [[3], [1, 3]]
+    # One run has no interval.
+    runs = [ReportedRun(SEVERAL[0], 0, Study.named("x"), value=0.3, loss=0.3)]
+    [axis] = over_lam(analysis.table(RunSet(runs))).axes
+    assert len(axis.collections) == 1
+
+
+def test_each_of_several_auxiliaries_has_its_cosine_and_its_conflicts():
+    setting, mode_styles = Setting.of("Projection", False, 1.0, 3.0), styles.of_modes(["Projection"])
+
+    def of(*names):
+        kinds = [(kind, name) for name in names for kind in ("cosine", "conflict")]
+        curves = {f"{kind}/{name}": MeanCurve.of([{10: 0.5, 20: 0.25}]) for kind, name in kinds}
+        return figures.censoring({setting: curves}, "title", mode_styles)
+
+    figure = of("overall")
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "cosine of auxiliary\nand reference direction",
+        "share of steps in conflict\n(cosine < 0)",
+    ]
+    several = of("large/overall", "odd/overall")
+    assert [axis.get_ylabel() for axis in several.axes] == [
+        *(
+            "cosine of large\nand reference direction",
+            "share of steps in conflict\n(cosine of large < 0)",
+        ),
+        *("cosine of odd\nand reference direction", "share of steps in conflict\n(cosine of odd < 0)"),
+    ]
+    assert several.get_size_inches()[1] > 1.5 * figure.get_size_inches()[1]
+    for axis in several.axes:
+        assert axis.get_lines()[-1].get_ydata().tolist() == [0.5, 0.25]
 
 
 @pytest.mark.parametrize("value", [0.3, np.nan])

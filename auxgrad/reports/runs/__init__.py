@@ -85,6 +85,8 @@ class ReportedRun:
         rule: The version of the mode's rule; empty if not known.
         maximize: Whether a higher value of the metric is better; None if the run did not record it.
         loss_label: The name of the loss and its unit; empty if not known.
+        auxiliaries: The names of the auxiliaries that have statistics of their own, if there are
+            several.
     """
 
     setting: Setting
@@ -100,6 +102,7 @@ class ReportedRun:
     rule: str = ""
     maximize: bool | None = None
     loss_label: str = ""
+    auxiliaries: tuple[str, ...] = ()
 
     @property
     def is_finished(self) -> bool:

@@ -112,9 +112,15 @@ def _read(stored: Iterable[StoredRun], metric: Metric) -> list[ReportedRun]:
         elif value is None:
             status = f"without a {metric.title}"  # The run finished, but was not tested.
         means = metrics.get("epochs"), metrics.get("seconds"), run.run_id, metrics.get(metric.validation)
-        words = rule, run.maximize(metric.short_name), run.loss_label
+        words = rule, run.maximize(metric.short_name), run.loss_label, _auxiliaries(metrics)
         runs.append(ReportedRun(setting, seed, study, status, value, loss, *means, *words))
     return runs
+
+
+def _auxiliaries(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of several auxiliaries; a single one has no name in its statistics."""
+    names = (name for name in metrics if name.startswith("cosine/") and name.endswith("/overall"))
+    return tuple(part[1] for name in names if len(part := name.split("/")) == 3)
 
 
 def _of_another_program(run: StoredRun) -> tuple[Setting, int, Study]:
