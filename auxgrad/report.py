@@ -205,24 +205,23 @@ def make(request: Request) -> Path:
     with _status("reading the curves"):
         curves = [read_curves(store, report.rows, metric) if store else {} for report in reports]
     folder = claim_folder(request.output or Path("reports", file_name(name)))
-    has_overview = _write(folder, reports, curves)
+    no_overview = _write(folder, reports, curves)
     for report in all_reports:
         if report.has_values:
             _print_summary(report)
         else:
             print(f"missing   {report.study.title}: nothing to report; {_without_value(report.run_set)}")
     print(f"report    {folder}/{'report.md' if len(reports) == 1 else '*/report.md'}")
-    if has_overview:
-        print(f"overview  {folder}/overview.md: the modes over {len(reports)} studies")
-    elif len(reports) > 1:
-        print("overview  none: SingleTask and another mode must have converged in every study")
+    if len(reports) > 1:
+        path = f"{folder}/overview.md: the modes over {len(reports)} studies"
+        print(f"overview  {f'none; {no_overview}' if no_overview else path}")
     if store:
         _store(store, request, reports, folder)
     return folder
 
 
-def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) -> bool:
-    """Write the reports to the folder, and return whether it has an overview of several studies."""
+def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) -> str:
+    """Write the reports to the folder, and return why several have no overview; empty if they have."""
     try:
         for report, own in zip(reports, curves, strict=True):
             several = len(reports) > 1
@@ -230,7 +229,7 @@ def _write(folder: Path, reports: Sequence[Report], curves: Sequence[Curves]) ->
             with _status("drawing"):
                 report.write(part, own)
         with _status("drawing"):
-            return write_overview(folder, reports)
+            return write_overview(folder, reports) if len(reports) > 1 else ""
     except BaseException:
         shutil.rmtree(folder)  # Part of a report could be mistaken for a complete one.
         raise

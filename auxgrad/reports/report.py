@@ -15,7 +15,7 @@ from auxgrad.reports.analysis import Comparison, Row
 from auxgrad.reports.csv_files import write_runs
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.modes.documents import profiles_csv, profiles_md, standings_csv, standings_md
-from auxgrad.reports.modes.profiles import profiles
+from auxgrad.reports.modes.profiles import obstacle, profiles
 from auxgrad.reports.modes.standings import Standings
 from auxgrad.reports.published import Published
 from auxgrad.reports.runs import RunSet, Study
@@ -188,29 +188,29 @@ class Report:
         }
 
 
-def write_overview(folder: Path, reports: Sequence[Report]) -> bool:
+def write_overview(folder: Path, reports: Sequence[Report]) -> str:
     """Write an overview of the modes over several studies.
 
     Args:
         folder: The folder to write to.
-        reports: The reports on the studies.
+        reports: The reports on the studies, two or more.
 
     Returns:
-        Whether an overview was written. Nothing is written if there are no profiles.
+        Why no overview was written; empty if one was.
     """
     from auxgrad.reports.modes import figures
 
     metric = replace(reports[0].metric, loss_label="")
-    found = profiles([report.standings for report in reports], metric)
-    if not found:
-        return False
-    titles = [report.study.title for report in reports]
+    titles, standings = zip(*((each.study.title, each.standings) for each in reports), strict=True)
+    if reason := obstacle(titles, standings, metric):
+        return reason
+    found = profiles(standings, metric)
     profiles_csv(folder / "overview.csv", found)
     (folder / "overview.md").write_text(profiles_md(found, titles, metric), encoding="utf-8")
     mode_styles = styles.of_modes(each.mode for each in found)
     figure = figures.profiles(found, f"{metric.heading} over {len(titles)} studies", metric, mode_styles)
     styles.save(figure, folder, "profiles")
-    return True
+    return ""
 
 
 def read_curves(store: Store, rows: Sequence[Row], metric: Metric) -> Curves:

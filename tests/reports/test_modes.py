@@ -13,7 +13,7 @@ from auxgrad.config.setting import Setting
 from auxgrad.reports import analysis, styles
 from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.modes import documents, figures
-from auxgrad.reports.modes.profiles import profiles
+from auxgrad.reports.modes.profiles import obstacle, profiles
 from auxgrad.reports.modes.resampling import bootstrap, expected_best, improvement, mean_difference
 from auxgrad.reports.modes.standings import Standings
 from auxgrad.reports.runs import ReportedRun, RunSet, Study
@@ -113,7 +113,7 @@ def test_a_setting_with_a_diverged_run_is_the_last_choice():
     assert left_out.left_out == ("Multitask",)
     text = documents.standings_md(left_out, LOSS)
     assert "Left out, because each setting has runs that diverged: Multitask." in text
-    assert "SingleTask has no setting whose runs all converged" in text
+    assert "Nothing is compared with SingleTask: there are no runs of SingleTask; train it" in text
     found = standings(bad, good, runs("Mean", 1.0, [0.3]))
     assert math.isnan(
         by_mode(found)["Multitask"].at_budget
@@ -157,7 +157,35 @@ def test_profiles_are_ratios_to_the_baseline_of_each_study():
     assert "over 2 studies" in text
     assert "* other\n" in text
     assert profiles([one], LOSS) == []
-    assert profiles([one, standings(runs("Mean", 1.0, [1.0]))], LOSS) == []
+
+
+def test_why_several_studies_have_no_profiles():
+    one = standings(runs("SingleTask", 0, [1.0, 1.0]), runs("Mean", 1.0, [0.9, 1.1]))
+    mean = runs("Mean", 1.0, [1.0])
+    for other, reason in (
+        (mean, "b: there are no runs of SingleTask; train it (mode=SingleTask) with the same options"),
+        (
+            [*mean, *runs("SingleTask", 0, [None])],
+            "b: no run of SingleTask has finished; give the command of these runs again",
+        ),
+        (
+            [*mean, *runs("SingleTask", 0, [1.0, math.inf])],
+            "b: runs of SingleTask diverged; report on the other seeds (seed=...)",
+        ),
+        (
+            [*runs("MGDA", 1.0, [1.0]), *runs("SingleTask", 0, [1.0])],
+            "SingleTask is the only mode with a setting whose runs all converged in each of the 2 "
+            "studies; train another mode in all of them, or report on fewer studies",
+        ),
+        (
+            [*mean, *runs("SingleTask", 0, [-2.5])],
+            "b: the mean test loss of SingleTask is -2.5; a ratio needs one above 0",
+        ),
+        ([*mean, *runs("SingleTask", 0, [1.0])], ""),
+    ):
+        both = [one, standings(other)]
+        assert obstacle(["a", "b"], both, LOSS) == reason
+        assert bool(profiles(both, LOSS)) == (not reason)
 
 
 def test_figures_of_all_modes():

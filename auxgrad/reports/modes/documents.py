@@ -72,9 +72,7 @@ bootstrap intervals, which are not corrected for the number of modes.
         if min(seeds, default=FEW) < FEW:
             words += f"With fewer than {FEW} seeds bootstrap intervals are too narrow.\n"
     else:
-        words += (
-            f"\n{BASELINE} has no setting whose runs all converged, so nothing is compared with it.\n"
-        )
+        words += f"\nNothing is compared with {BASELINE}: {standings.no_baseline}.\n"
     if standings.left_out:
         names = ", ".join(standings.left_out)
         words += f"\nLeft out, because each setting has runs that diverged: {names}.\n"

@@ -47,6 +47,33 @@ class Profile:
         return np.mean(shares, axis=0)
 
 
+def obstacle(titles: Sequence[str], standings: Sequence[Standings], metric: Metric) -> str:
+    """Return why several studies have no profiles, and what to do about it; empty if they have.
+
+    Args:
+        titles: The titles of the studies.
+        standings: The standings of each study.
+        metric: The metric of the report.
+    """
+    studies = list(zip(titles, standings, strict=True))
+    for title, each in studies:
+        if not each.has_baseline:
+            return f"{title}: {each.no_baseline}"
+    common = set.intersection(*({standing.mode for standing in each.modes} for each in standings))
+    if common == {BASELINE}:
+        return (
+            f"{BASELINE} is the only mode with a setting whose runs all converged in each of the "
+            f"{len(studies)} studies; train another mode in all of them, or report on fewer studies"
+        )
+    for title, each in studies:
+        [mean] = [standing.estimate.mean for standing in each.modes if standing.mode == BASELINE]
+        if mean <= 0:
+            return (
+                f"{title}: the mean {metric.title} of {BASELINE} is {mean:g}; a ratio needs one above 0"
+            )
+    return ""
+
+
 def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
     """Return the profiles of the modes that all studies have, the best first.
 
@@ -58,17 +85,15 @@ def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
         metric: The metric of the report.
 
     Returns:
-        The profiles. The list is empty if there are fewer than two studies, if not all of them have
-        the baseline and a further mode in common, or if a mean of the baseline is not positive.
+        The profiles. The list is empty if there are fewer than two studies, or if there is an
+        `obstacle`.
     """
-    if len(standings) < 2 or not all(each.has_baseline for each in standings):
+    if len(standings) < 2 or obstacle([""] * len(standings), standings, metric):
         return []
     values = [
         {standing.mode: np.array(standing.row.values) for standing in each.modes} for each in standings
     ]
     means = [float(own[BASELINE].mean()) for own in values]
-    if min(means) <= 0:
-        return []
     found, sign = [], -1 if metric.maximize else 1
     for mode in values[0]:
         if all(mode in own for own in values):
@@ -78,8 +103,6 @@ def profiles(standings: Sequence[Standings], metric: Metric) -> list[Profile]:
                 mean = _mean_ratio([side for own in values for side in (own[mode], own[BASELINE])])
                 better = improvement([(sign * own[mode], sign * own[BASELINE]) for own in values])
             found.append(Profile(mode, ratios, mean, better))
-    if len(found) < 2:
-        return []
     return sorted(found, key=lambda each: metric.cost(each.mean_ratio.value if each.mean_ratio else 1.0))
 
 

@@ -58,12 +58,14 @@ class Standings:
             runs.
         budget: The smallest number of settings that a mode with knobs has tried.
         validated: Whether settings are chosen by their validation metric.
+        no_baseline: Why the baseline is not among the modes, and what to do; empty if it is.
     """
 
     modes: tuple[Standing, ...]
     left_out: tuple[str, ...]
     budget: int
     validated: bool
+    no_baseline: str = ""
 
     @staticmethod
     def of(rows: Sequence[Row], metric: Metric) -> Standings:
@@ -89,12 +91,23 @@ class Standings:
             modes.append(Standing(row, len(own), at_budget, *compared))
         modes.sort(key=lambda standing: metric.cost(standing.at_budget))
         left_out = tuple(mode for mode in of_mode if mode not in best)
-        return Standings(tuple(modes), left_out, budget, validated)
+        no_baseline = "" if baseline else _no_baseline(rows)
+        return Standings(tuple(modes), left_out, budget, validated, no_baseline)
 
     @property
     def has_baseline(self) -> bool:
         """Whether the baseline is among the modes."""
-        return any(standing.mode == BASELINE for standing in self.modes)
+        return not self.no_baseline
+
+
+def _no_baseline(rows: Sequence[Row]) -> str:
+    """Return why the baseline has no best setting, and what to do about it."""
+    own = [row for row in rows if row.setting.mode == BASELINE]
+    if any(row.runs for row in own):
+        return f"runs of {BASELINE} diverged; report on the other seeds (seed=...)"
+    if own:
+        return f"no run of {BASELINE} has finished; give the command of these runs again"
+    return f"there are no runs of {BASELINE}; train it (mode={BASELINE}) with the same options"
 
 
 def _at_budget(rows: Sequence[Row], budget: int, metric: Metric, validated: bool) -> float:
