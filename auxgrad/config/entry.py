@@ -90,7 +90,7 @@ def _defaults_of_classes(given: argparse.Namespace) -> list[str]:
     try:
         defaults = unset_options(sections)
     except ConfigError as error:
-        print(f"note      {error}; only the options in its file are listed", file=sys.stderr)
+        print(f"note      only the options in files are listed; {error}", file=sys.stderr)
         return []
     return [f"++{key}={in_grammar(value)}" for key, value in defaults.items()]
 
