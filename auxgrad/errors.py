@@ -63,8 +63,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
         last, whole = (SequenceMatcher(None, a.lower(), b.lower()).ratio() for a, b in pairs)
         return last, whole
 
-    near = [each for each in sorted(known, key=likeness, reverse=True) if likeness(each)[0] >= 0.6]
-    return f" (did you mean {' or '.join(near[:2])}?)" if near else ""
+    ranked = sorted(known, key=likeness, reverse=True)
+    least = max(0.6, likeness(ranked[0])[0] - 0.15) if ranked else 1.0
+    near = [each for each in ranked[:2] if likeness(each)[0] >= least]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 class AuxgradError(Exception):

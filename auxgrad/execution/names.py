@@ -52,10 +52,10 @@ def _outputs_of(network: keras.Model) -> Any:
     if not type(network).__module__.startswith("keras."):
         return None  # A subclass may return anything.
     if isinstance(network, keras.Sequential):
-        last = network.layers[-1] if network.built and network.layers else None
-        is_keras = type(last).__module__.startswith("keras.") and not isinstance(last, keras.Model)
-        return network.outputs[0] if is_keras and len(network.outputs) == 1 else None
-    outputs = network.output
+        inputs = getattr(network, "inputs", None)  # Unknown without `keras.Input`.
+        outputs = network.compute_output_spec(inputs[0]) if inputs else None
+    else:
+        outputs = getattr(network, "output", None)
     parts = list(outputs.values()) if isinstance(outputs, dict) else outputs
     is_deep = isinstance(parts, list | tuple) and any(keras.tree.is_nested(part) for part in parts)
     return None if is_deep else outputs

@@ -105,8 +105,9 @@ class AuxiliaryLoss(Auxiliary):
             * a function (x, y, y_pred) of the inputs and targets of a batch, as `fit` gets them, and all
               outputs of the network. It returns one loss for each example, shape (n,), or several of
               them, such as (n, time steps), or the mean, a single number, which `sample_weight` cannot
-              weigh. 16-bit outputs are cast to float32 first. To load a saved model, register the
-              function with `keras.saving.register_keras_serializable`, or pass it in `custom_objects`.
+              weigh. Losses of pairs of examples, shape (n, n), must be reduced to one of these. 16-bit
+              outputs are cast to float32 first. To load a saved model, register the function with
+              `keras.saving.register_keras_serializable`, or pass it in `custom_objects`.
 
             `sample_weight` acts as in Keras: the loss of the batch is the mean of the weighted losses.
         weight: w, the weight of the loss relative to other auxiliaries, finite and >= 0.
