@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 from urllib.parse import unquote
 
 # Options of an address whose values are secret.
@@ -41,6 +43,32 @@ def without_passwords(text: str) -> str:
     return _OPTION.sub(hide, _LOGIN.sub(r"\1***@", text))
 
 
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the hint ` (did you mean ...?)`; empty if no known name is similar.
+
+    Of dotted names, the last parts must be similar, because all options of a section have one prefix.
+
+    >>> suggestion("problem.hiden", ["problem.hidden", "problem.tf32"])
+    ' (did you mean problem.hidden?)'
+    >>> suggestion("problem.hidden", ["problem.width", "problem.tf32"])
+    ''
+
+    Args:
+        name: what the user wrote.
+        known: the names that exist.
+    """
+
+    def likeness(candidate: str) -> tuple[float, float]:
+        pairs = (candidate.rpartition(".")[2], name.rpartition(".")[2]), (candidate, name)
+        last, whole = (SequenceMatcher(None, a.lower(), b.lower()).ratio() for a, b in pairs)
+        return last, whole
+
+    ranked = sorted(known, key=likeness, reverse=True)
+    least = max(0.6, likeness(ranked[0])[0] - 0.15) if ranked else 1.0
+    near = [each for each in ranked[:2] if likeness(each)[0] >= least]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
 class AuxgradError(Exception):
     """Base class of errors whose message is sufficient: commands show it without a traceback.
 
@@ -57,6 +85,10 @@ class ConfigError(AuxgradError):
 
 class DataError(AuxgradError):
     """The data is missing or damaged, or no network can be trained on it."""
+
+
+class AuxiliaryError(AuxgradError, ValueError):
+    """An auxiliary loss does not fit the network, the targets or the weights of the examples."""
 
 
 class TrackingError(AuxgradError):

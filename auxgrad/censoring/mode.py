@@ -10,6 +10,7 @@ from typing import Any
 
 from auxgrad.censoring import joint, rules
 from auxgrad.censoring.rules import Rule
+from auxgrad.errors import suggestion
 
 Weigh = Callable[..., Any]
 KNOBS = ("lam", "alpha", "overall")
@@ -112,7 +113,8 @@ class Mode:
         if callable(mode):
             return Mode(getattr(mode, "__name__", type(mode).__name__), mode)
         if mode not in MODES:
-            raise ValueError(f"mode={mode!r}: must be a Mode, a rule or one of {', '.join(MODES)}")
+            near = suggestion(str(mode), MODES)
+            raise ValueError(f"mode={mode!r}: must be a Mode, a rule or one of {', '.join(MODES)}{near}")
         return MODES[mode]
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from pydantic.fields import FieldInfo
 from auxgrad.config.groups import VALUE_GROUPS, options
 from auxgrad.config.schema import MODE_FILE_KEYS, Config, TrackingConfig
 from auxgrad.config.values import escape_controls, format_value, parse_scalar
-from auxgrad.errors import ConfigError
+from auxgrad.errors import ConfigError, suggestion
 from auxgrad.problems.options import Section
 
 # Fields of `Config` that the command line cannot set.
@@ -136,18 +135,6 @@ def check_at_least(key: str, value: object, least: int, none_allowed: bool = Fal
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         null = " or null" if none_allowed else ""
         raise ConfigError(f"{key}={format_value(value)}: must be a whole number >= {least}{null}")
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the hint ` (did you mean ...?)`; empty if no known name is similar.
-
-    Args:
-        name: what the user wrote.
-        known: the names that exist.
-    """
-    by_fold = {candidate.lower(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.lower(), by_fold, n=2, cutoff=0.5)
-    return f" (did you mean {' or '.join(by_fold[item] for item in near)}?)" if near else ""
 
 
 def _key_of(item: Mapping[str, Any]) -> str:

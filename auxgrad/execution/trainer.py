@@ -21,6 +21,7 @@ from auxgrad.errors import ConfigError
 from auxgrad.execution.checkpoint import Checkpoint
 from auxgrad.execution.checkpointing import Checkpoints
 from auxgrad.execution.curves import RecordCurves
+from auxgrad.execution.names import check_names
 from auxgrad.execution.result import Result
 from auxgrad.problems.base import Training, options_of
 from auxgrad.problems.data import Data, is_stream
@@ -85,8 +86,9 @@ class Trainer:
             data: The data of its problem.
 
         Raises:
-            ConfigError: `Problem.build` returned something other than `Training`, or the rule of
-                the mode cannot be used.
+            ConfigError: `Problem.build` returned something other than `Training`, a loss or a metric
+                does not fit the outputs of the network, or the rule of the mode cannot be used.
+            DataError: The targets do not fit the outputs of the network.
         """
         devices.configure(config.problem.tf32)
         problem = config.problem
@@ -98,6 +100,7 @@ class Trainer:
             raise ConfigError(
                 f"{kind}: returned {type(training).__name__}; must return auxgrad.Training"
             )
+        check_names(problem, training, data)
         self.training = training
         devices.add_in_order(len(keras.tree.flatten(training.loss)) > 2)
         self._set_data(data)

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from auxgrad.errors import AuxiliaryError
 from auxgrad.training.saving import function_config, function_from_config
-from auxgrad.training.step import replicas
+from auxgrad.training.step.means import mean_of
 
 # Name of a Keras loss, keras.losses.Loss, or function (x, y, y_pred).
 Loss = Any
@@ -102,16 +103,19 @@ class AuxiliaryLoss(Auxiliary):
               The targets are the entries of `y` with the same names. The losses are summed.
             * the name of a Keras loss or a `keras.losses.Loss`, for a network with one output.
             * a function (x, y, y_pred) of the inputs and targets of a batch, as `fit` gets them, and all
-              outputs of the network. It returns one loss for each example, or their mean. 16-bit outputs
-              are cast to float32 first. To load a saved model, register the function with
+              outputs of the network. It returns one loss for each example, shape (n,), or several of
+              them, such as (n, time steps), or the mean, a single number, which `sample_weight` cannot
+              weigh. Losses of pairs of examples, shape (n, n), must be reduced to one of these. 16-bit
+              outputs are cast to float32 first. To load a saved model, register the function with
               `keras.saving.register_keras_serializable`, or pass it in `custom_objects`.
 
             `sample_weight` acts as in Keras: the loss of the batch is the mean of the weighted losses.
         weight: w, the weight of the loss relative to other auxiliaries, finite and >= 0.
 
     Raises:
-        ValueError: `loss` is none of these, or `weight` is out of range. In training: an output or a
-            target does not exist, or the loss depends on a variable that is not part of the network.
+        ValueError: `loss` is none of these, or `weight` is out of range.
+        AuxiliaryError: In training: an output or a target does not exist, the loss has a value for each
+            pair of examples, or it depends on a variable that is not part of the network.
 
     Examples:
         >>> AuxiliaryLoss({"odd": "binary_crossentropy"}, weight=0.3).default_name
@@ -166,17 +170,17 @@ class AuxiliaryLoss(Auxiliary):
             sample_weight: Weights of the examples, as `fit` takes them.
 
         Raises:
-            ValueError: An output, a target or the weights do not match the loss.
+            AuxiliaryError: An output, a target or the weights do not match the loss, or a function
+                returns a value for each pair of examples.
         """
         y_pred = tf.nest.map_structure(_of_full_precision, y_pred)
         if self._by_output is None:
             if isinstance(sample_weight, dict | list | tuple):
-                raise ValueError(
+                raise AuxiliaryError(
                     f"auxiliary loss {name!r}: sample_weight has a part for each output, which a "
                     "function of (x, y, y_pred) cannot use; give losses by output"
                 )
-            losses = self._function(x, y, y_pred)
-            return _weighted_mean(name, losses, sample_weight)
+            return mean_of(name, self._function, (x, y, y_pred), sample_weight)
         losses = []
         for output, loss in self._by_output.items():
             prediction, target, weights = (
@@ -190,7 +194,7 @@ class AuxiliaryLoss(Auxiliary):
             if isinstance(loss, keras.losses.Loss):
                 losses.append(loss(target, prediction, sample_weight=weights))
             else:
-                losses.append(_weighted_mean(name, loss(target, prediction), weights))
+                losses.append(mean_of(name, loss, (target, prediction), weights))
         # Unlike tf.add_n, this adds in a fixed order.
         return tf.reduce_sum([tf.cast(loss, tf.float32) for loss in losses]) if losses[1:] else losses[0]
 
@@ -226,7 +230,7 @@ def _part(name: str, what: str, structure: Any, output: str | None) -> Any:
     """Return the part of outputs, targets or weights that belongs to an output; None: the only one."""
     if structure is None:
         if what != "sample_weight":
-            raise ValueError(f"auxiliary loss {name!r}: there is no {what}")
+            raise AuxiliaryError(f"auxiliary loss {name!r}: there is no {what}")
         return None
     if isinstance(structure, Mapping):
         if output in structure:
@@ -235,42 +239,27 @@ def _part(name: str, what: str, structure: Any, output: str | None) -> Any:
             return None
         known = ", ".join(str(key) for key in structure)
         if output is None:
-            raise ValueError(f"auxiliary loss {name!r}: must be a dict by output; there are {known}")
-        raise ValueError(f"auxiliary loss {name!r}: there is no {what} {output!r}; there are {known}")
+            raise AuxiliaryError(f"auxiliary loss {name!r}: must be a dict by output; there are {known}")
+        raise AuxiliaryError(
+            f"auxiliary loss {name!r}: there is no {what} {output!r}; there are {known}"
+        )
     if isinstance(structure, list | tuple):
-        raise ValueError(
+        raise AuxiliaryError(
             f"auxiliary loss {name!r}: {what}s are a {type(structure).__name__}; give a function of "
             "(x, y, y_pred), or name the outputs by a dict"
         )
     if output is not None and what == "output":
-        raise ValueError(
+        raise AuxiliaryError(
             f"auxiliary loss {name!r}, output {output!r}: the network has one output without a name"
         )
     return structure
-
-
-def _weighted_mean(name: str, losses: Any, sample_weight: Any) -> tf.Tensor:
-    """Return the mean of the weighted losses, as Keras' losses do by default."""
-    losses = tf.convert_to_tensor(losses)
-    if sample_weight is not None:
-        if losses.shape.rank == 0:
-            raise ValueError(
-                f"auxiliary loss {name!r}: returns one number; for sample_weight to count it must "
-                "return a loss for each example"
-            )
-        weights = tf.cast(sample_weight, losses.dtype)
-        while (weights.shape.rank or 1) < (losses.shape.rank or 1):
-            weights = weights[..., tf.newaxis]
-        losses = losses * weights
-    mean, count = tf.reduce_mean(losses), replicas.count()
-    return mean if count == 1 else mean / count  # Keras does the same for its losses under a strategy.
 
 
 def named(auxiliary: Any) -> dict[str, Auxiliary]:
     """Return the auxiliaries by name, from the argument `auxiliary` of `AuxiliaryModel`.
 
     Raises:
-        ValueError: It is neither an auxiliary nor a dict of them, or a name cannot name a metric.
+        AuxiliaryError: It is neither an auxiliary nor a dict of them, or a name cannot name a metric.
     """
     if auxiliary is None:
         auxiliary = WeightDecay()
@@ -281,14 +270,14 @@ def named(auxiliary: Any) -> dict[str, Auxiliary]:
         hint = (
             f"; wrap it: AuxiliaryLoss({auxiliary.__name__})" if hasattr(auxiliary, "__name__") else ""
         )
-        raise ValueError(f"auxiliary={auxiliary!r}: must be {kinds}{hint}")
+        raise AuxiliaryError(f"auxiliary={auxiliary!r}: must be {kinds}{hint}")
     if not auxiliary:
-        raise ValueError(f"auxiliary={{}}: must be {kinds}; mode SingleTask ignores it")
+        raise AuxiliaryError(f"auxiliary={{}}: must be {kinds}; mode SingleTask ignores it")
     for name, each in auxiliary.items():
         if not isinstance(each, Auxiliary):
-            raise ValueError(
+            raise AuxiliaryError(
                 f"auxiliary {name!r} is {each!r}: must be a WeightDecay or an AuxiliaryLoss"
             )
         if not isinstance(name, str) or not name.replace("_", "a").isalnum():
-            raise ValueError(f"auxiliary {name!r}: its name must consist of letters, digits and _")
+            raise AuxiliaryError(f"auxiliary {name!r}: its name must consist of letters, digits and _")
     return dict(auxiliary)

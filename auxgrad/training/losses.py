@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from auxgrad.errors import AuxiliaryError
 from auxgrad.training.auxiliaries import Auxiliary, AuxiliaryLoss
 from auxgrad.training.step import replicas
 from auxgrad.training.streams import Batches
@@ -28,11 +29,11 @@ class AuxiliaryLosses:
         self.trackers = {name: keras.metrics.Mean(name=f"{name}_loss") for name in self._losses}
 
     def check_compiled(self, loss: Any) -> None:
-        """Raise ValueError if an auxiliary loss and the loss of an output have one name in the logs."""
+        """Raise AuxiliaryError if an auxiliary loss and the loss of an output have one name in logs."""
         if isinstance(loss, Mapping) and len(loss) > 1:
             for name in self._losses:
                 if name in loss:
-                    raise ValueError(
+                    raise AuxiliaryError(
                         f"auxiliary {name!r}: the compiled loss has an output of this name, whose loss "
                         f"would be {name}_loss too; choose another name"
                     )
@@ -52,11 +53,11 @@ class AuxiliaryLosses:
             without_own: Whether to omit losses with their own data.
 
         Raises:
-            ValueError: The data has a stream for a name that is not an auxiliary loss.
+            AuxiliaryError: The data has a stream for a name that is not an auxiliary loss.
         """
         for name in batches.own:
             if name not in self._losses:
-                raise ValueError(
+                raise AuxiliaryError(
                     f"the data has a stream for {name!r}, which is not an auxiliary loss; "
                     f"there are {', '.join(self._losses) or 'none'}"
                 )
@@ -77,14 +78,14 @@ class AuxiliaryLosses:
     def check_variables(
         self, tape: tf.GradientTape, values: Mapping[str, tf.Tensor], known: Sequence[keras.Variable]
     ) -> None:
-        """Raise ValueError if a loss depends on variables that are not part of the network."""
+        """Raise AuxiliaryError if a loss depends on variables that are not part of the network."""
         own = {id(variable.value) for variable in known}
         foreign = [variable for variable in tape.watched_variables() if id(variable) not in own]
         for name, value in values.items() if foreign else ():
             gradients = tape.gradient(value, foreign)
             for variable, gradient in zip(foreign, gradients, strict=True):
                 if gradient is not None:
-                    raise ValueError(
+                    raise AuxiliaryError(
                         f"auxiliary loss {name!r} depends on the variable {variable.name}, which is not "
                         "part of the network and would not be trained: make its layer part of the "
                         "network, or apply keras.ops.stop_gradient to its output"

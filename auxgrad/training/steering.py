@@ -31,11 +31,15 @@ class Steering:
     @property
     def lam(self) -> float:
         """Weight of the auxiliary directions, finite and >= 0; can be assigned during training."""
-        return float(self._lam.numpy())
+        held = float(self._lam.numpy())
+        with np.errstate(over="ignore"):
+            is_given = np.float32(self._given_lam) == held
+        return self._given_lam if is_given else held  # The variable holds it rounded to 32 bits.
 
     @lam.setter
     def lam(self, value: float) -> None:
-        self._lam.assign(checked_lam(value))
+        self._given_lam = float(checked_lam(value))
+        self._lam.assign(self._given_lam)
 
     @property
     def alpha(self) -> float:

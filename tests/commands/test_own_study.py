@@ -76,3 +76,60 @@ def test_the_traceback_of_an_error_in_user_code_starts_there(study):
     assert lines[2].startswith(f'  File "{study}/digits.py", line ')
     assert lines[-1] == "IndexError: tuple index out of range"
     assert not any("auxgrad/" in line for line in lines)
+
+
+PRIMARY = "loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
+ODD = (
+    "return keras.losses.binary_crossentropy(y[:, None] % 2, keras.ops.sum(odd, axis=1, keepdims=True))"
+)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            PRIMARY,
+            'loss={"digit": "mse"}',
+            "Digits.build: loss names 'digit'; the network has one output without a name: name outputs "
+            "by a dict, as in keras.Model(inputs, {'first': first})",
+        ),
+        (
+            "(x_val, y_val)",
+            '(x_val, {"digit": y_val})',
+            "Digits.load: validation has targets 'digit'; the network has one output without a name: "
+            "name outputs by a dict, as in keras.Model(inputs, {'first': first})",
+        ),
+        (
+            ODD,
+            "return (y % 2 - keras.ops.sum(odd, axis=1, keepdims=True)) ** 2",
+            "auxiliary loss 'odd': returns shape (n, n), where n is the batch size; must be a loss for "
+            "each example, shape (n,), or their mean; (n,) and (n, 1) broadcast to (n, n)",
+        ),
+        (
+            "auxgrad.AuxiliaryLoss(odd_loss)",
+            'auxgrad.AuxiliaryLoss({"even": "mse"})',
+            "auxiliary loss 'even', output 'even': the network has one output without a name",
+        ),
+    ],
+)
+def test_mistakes_in_user_code_get_one_line(study, old, new, line):
+    edit(study / "digits.py", (old, new))
+    done = script("train", "--config-dir", "conf", "problem=digits", cwd=study)
+    assert (done.returncode, done.stderr) == (1, f"auxgrad: {line}\n")
+    assert "loss:" not in done.stdout
+
+
+def test_a_syntax_error_in_user_code_is_shown_alone(study):
+    edit(study / "digits.py", ("class Digits(auxgrad.Problem):", "class Digits(auxgrad.Problem)"))
+    done = script("train", "--config-dir", "conf", "problem=digits", cwd=study)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines == [
+        "auxgrad: problem._target_=digits.Digits: module digits cannot be imported "
+        "(SyntaxError: expected ':' (digits.py, line 19))",
+        f'  File "{study}/digits.py", line 19',
+        "    class Digits(auxgrad.Problem)",
+        f"{' ' * 33}^",
+        "SyntaxError: expected ':'",
+    ]

@@ -75,8 +75,7 @@ def test_presets_and_any_other_value(override, key, value):
         ("data.num_words=4", "data.num_words=4: must be a whole number from 5 to 65536"),
         (
             "data.path=/tmp",
-            "data.path=/tmp: unknown key; must be one of data.num_words, data.cache_dir "
-            "(did you mean data.cache_dir?)",
+            "data.path=/tmp: unknown key; must be one of data.num_words, data.cache_dir",
         ),
         (
             "data=imdb50k",
@@ -117,6 +116,22 @@ def test_an_unknown_key_gets_the_nearest(override):
         compose([override])
     near = {"sed": "seed", "problem": "problem.batch_size", "data": "data.cache_dir"}
     assert near[override.lstrip("+").partition(".")[0].partition("=")[0]] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [
+        ("problem.hiden=8", " (did you mean problem.hidden?)"),
+        ("problem.cache=8", ""),  # Not problem.tf32, although half of the letters are equal.
+        ("tracking.url=x", " (did you mean tracking.uri?)"),
+        ("lamda=1", " (did you mean lam?)"),
+        ("batches=1", ""),
+    ],
+)
+def test_only_similar_names_are_suggested(override, near):
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+    assert str(caught.value).partition(" (")[1:] == near.partition(" (")[1:]
 
 
 def test_an_unknown_mode_gets_the_nearest():

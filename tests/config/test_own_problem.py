@@ -127,7 +127,12 @@ def test_options_come_from_the_class_the_file_and_the_command_line(study):
         (
             ["problem.widht=3"],
             "problem.widht=3: unknown key; must be one of problem.tf32, problem.width, problem.names, "
-            "problem.cache (did you mean problem.width or problem.tf32?)",
+            "problem.cache (did you mean problem.width?)",
+        ),
+        (
+            ["problem.hidden=3"],
+            "problem.hidden=3: unknown key; must be one of problem.tf32, problem.width, problem.names, "
+            "problem.cache",
         ),
         (["problem.names=[x]"], "problem.names=[x]: x is taken"),
         (["problem.names=[a,b]", "problem.width=1"], "problem: more names than columns"),
@@ -141,6 +146,7 @@ def test_wrong_options_get_one_line(study, words, line):
         composed("problem=numbers", *words)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+    assert line.endswith("?)") == ("did you mean" in str(caught.value))
 
 
 @pytest.mark.parametrize(

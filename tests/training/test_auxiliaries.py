@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import auxgrad
 from auxgrad import AuxiliaryLoss, AuxiliaryModel, WeightDecay
+from auxgrad.errors import AuxiliaryError
 
 BCE = keras.losses.BinaryCrossentropy(from_logits=True)
 LOSS = {"digit": BCE}
@@ -273,6 +274,58 @@ def test_other_wrong_arguments():
     stream = tf.data.Dataset.from_tensors((x, y))
     with pytest.raises(ValueError, match=r"a stream for 'copy', which is not an aux.*; there are odd"):
         trained(AuxiliaryLoss(odd_loss), auxgrad.zip_streams(stream, {"copy": stream}))
+
+
+def pairs(x, y, y_pred):
+    return (y["odd"][:, 0] - y_pred["odd"]) ** 2
+
+
+@pytest.mark.parametrize(
+    "auxiliary",
+    [
+        AuxiliaryLoss(pairs),
+        {"pairs": AuxiliaryLoss({"odd": lambda target, output: (target[:, 0] - output) ** 2})},
+    ],
+    ids=["function", "by output"],
+)
+@pytest.mark.parametrize("kind", ["one batch", "batches of several sizes", "a single example"])
+def test_a_value_for_each_pair_of_examples_is_refused(auxiliary, kind):
+    data = batch(1 if kind == "a single example" else 16)
+    if kind == "batches of several sizes":
+        data = tf.data.Dataset.from_tensor_slices(data).batch(6)
+    with pytest.raises(AuxiliaryError) as caught:
+        trained(auxiliary, data)
+    assert str(caught.value) == (
+        "auxiliary loss 'pairs': returns shape (n, n), where n is the batch size; must be a loss for "
+        "each example, shape (n,), or their mean; (n,) and (n, 1) broadcast to (n, n)"
+    )
+
+
+def test_pairs_are_refused_in_eager_execution_too():
+    model = AuxiliaryModel(network(), AuxiliaryLoss(pairs))
+    model.compile(keras.optimizers.SGD(RATE), LOSS, run_eagerly=True)
+    with pytest.raises(AuxiliaryError, match="returns shape"):
+        model.train_on_batch(*batch())
+
+
+def test_several_losses_for_an_example_are_accepted():
+    x, y = batch(5)  # As many examples as columns.
+    of_batch = tf.data.Dataset.from_tensors((x, y))
+    unknown = tf.data.Dataset.from_generator(
+        lambda: iter([(x, x)]),
+        output_signature=(tf.TensorSpec((None, 5)), tf.TensorSpec((None, None))),
+    )
+    mean = float(np.mean(x * network()(x)["odd"]))
+    for function, data in (
+        (lambda x, y, y_pred: x * y_pred["odd"], (x, y)),
+        (lambda x, y, y_pred: x * y_pred["odd"], tf.data.Dataset.from_tensor_slices((x, y)).batch(5)),
+        (lambda x, y, y_pred: tf.reshape(x * y_pred["odd"], (tf.shape(x)[0], -1)), of_batch),
+        (lambda x, y, y_pred: tf.reshape(x * y_pred["odd"], (5, 5)), (x, y)),
+        (lambda x, y, y_pred: tf.reduce_mean(x * y_pred["odd"]), (x, y)),
+        (lambda x, y, y_pred: y * y_pred["odd"], auxgrad.zip_streams(of_batch, {"copy": unknown})),
+    ):
+        _, logs = trained({"copy": AuxiliaryLoss(function)}, data)
+        assert logs["copy_loss"] == pytest.approx(mean, rel=1e-5)
 
 
 def test_a_frozen_teacher_is_no_foreign_variable():

@@ -333,7 +333,11 @@ def test_lam_can_change_during_training():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "Projektion"}, "mode='Projektion': must be a Mode, a rule or one of"),
+        (
+            {"mode": "Projektion"},
+            r"mode='Projektion': must be a Mode, a rule or one of .* \(did you mean Projection\?\)$",
+        ),
+        ({"mode": "Adam"}, "mode='Adam': must be a Mode, a rule or one of .*, Nash-MTL$"),
         ({"lam": -1.0}, "lam=-1.0: must be a finite number >= 0"),
         ({"lam": float("inf")}, "lam=inf"),
         ({"alpha": 0.0}, r"alpha=0.0: must be a number in \(0, 1\]"),
@@ -343,6 +347,16 @@ def test_lam_can_change_during_training():
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         AuxiliaryModel(network(), **arguments)
+
+
+def test_knobs_are_the_numbers_that_were_given():
+    model = AuxiliaryModel(network(), lam=0.3, alpha=0.01)
+    assert (model.lam, model.alpha) == (0.3, 0.01)
+    model.lam = 1e-9
+    assert model.lam == 1e-9
+    assert model.get_config()["lam"] == 1e-9
+    model._lam.assign(2.0)  # As when a checkpoint of TensorFlow is restored.
+    assert model.lam == 2.0
 
 
 def test_alpha_can_be_assigned_where_there_is_an_average():

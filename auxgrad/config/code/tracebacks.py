@@ -21,11 +21,14 @@ def user_traceback(error: BaseException) -> str:
         error: an exception that was raised.
 
     Returns:
-        The traceback; the full one if no line of it is in the user's code.
+        The traceback; the full one if no line of it is in the user's code. For a syntax error in the
+        module that auxgrad imports, only file, line and text: no line of the module was executed.
     """
     step = error.__traceback__
     while step is not None and not _is_users(step.tb_frame.f_code.co_filename):
         step = step.tb_next
+    if step is None and isinstance(error, SyntaxError):
+        return "".join(traceback.format_exception_only(error)).rstrip()
     shown = traceback.format_exception(type(error), error, step or error.__traceback__)
     return "".join(shown).rstrip()
 

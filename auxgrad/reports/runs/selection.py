@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from auxgrad.config.messages import suggestion
 from auxgrad.config.overrides import OPTION_PREFIXES
 from auxgrad.config.setting import RUN_KEYS, Setting
 from auxgrad.config.values import format_value, parse_scalar
-from auxgrad.errors import ReportError
+from auxgrad.errors import ReportError, suggestion
 from auxgrad.reports.metric import LOSS, Metric
 from auxgrad.reports.runs import FINISHED, UNKNOWN, ReportedRun, RunSet, Study
 
