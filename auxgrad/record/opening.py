@@ -54,6 +54,9 @@ def _open_at(name: str, uri: str, experiment: str, create: bool) -> Store:
     file = sqlite_file(uri)
     if not create and file and not file.exists():
         raise TrackingError(f"{name}={uri}: there is no such store; a run of auxgrad.train creates it")
+    set_quiet_defaults(os.environ)
+    import mlflow  # noqa: F401  # It takes seconds, for which other processes would wait.
+
     with _locked(name, uri, file) if file else contextlib.nullcontext():
         if file is None:
             _check_connection(name, uri)
@@ -87,7 +90,6 @@ def open_sibling(store: Store, suffix: str, create: bool = True) -> Store:
 
 
 def _open(name: str, uri: str, experiment: str, create: bool) -> Store:
-    set_quiet_defaults(os.environ)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
