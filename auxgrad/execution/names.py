@@ -168,6 +168,12 @@ def _check_unnamed(kind: str, targets: dict[str, Any], loss: Any, metrics: Any, 
     for part, y in targets.items():
         if isinstance(y, dict) and loss is not None and (is_list or not keras.tree.is_nested(loss)):
             raise DataError(f"{kind}.load: {part} has targets {_quoted(y)}; {what}: {how}")
+        is_single = y is not None and not keras.tree.is_nested(y)
+        if is_single and is_list and len(outputs) > 1 and loss and not keras.tree.is_nested(loss):
+            raise DataError(
+                f"{kind}.load: {part} has one array of targets, and the loss is for all outputs; "
+                f"the targets must be a tuple of {len(outputs)} arrays"
+            )
 
 
 def _is_flat(given: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import keras
@@ -163,6 +164,12 @@ def check(network, loss="mse", metrics=None, train=NAMED, validation=None, strea
             "Digits.build: metrics is a list of 1; the network has 2 outputs, so it must be a list with "
             "an entry for each output",
         ),
+        (
+            "list",
+            {"train": Y},
+            "Digits.load: train has one array of targets, and the loss is for all outputs; the targets "
+            "must be a tuple of 2 arrays",
+        ),
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
@@ -223,6 +230,7 @@ def keras_accepts(network, loss, metrics, parts):
         y_pred = model(x)
         return model.compute_loss(x, y, y_pred), model.compute_metrics(x, y, y_pred)
 
+    loss, metrics = copy.deepcopy((loss, metrics))  # Keras replaces the lists and dicts in them.
     try:
         model.compile("sgd", loss, metrics=metrics, jit_compile=False)
         for y in parts:
@@ -254,8 +262,13 @@ def refusal(network, **settings):
 @pytest.mark.parametrize("kind", networks())
 def test_nothing_is_refused_that_keras_accepts(kind):
     network = networks()[kind]
+    y = {"two": NAMED, "one": {"class": Y}, "list": (Y, Y), "deep": TARGETS[6]}.get(kind, Y)
+    assert refusal(network, train=y) == ""
+    assert keras_accepts(network, "mse", None, [y, y])
     for loss, metrics, train, validation in cases():
         settings = {"loss": loss, "metrics": metrics, "train": train, "validation": validation}
+        if metrics is not None and refusal(network, **{**settings, "metrics": None}):
+            continue  # Keras has been asked already.
         line = refusal(network, **settings)
         if line and "those of all outputs" not in line:  # There, Keras would take the wrong targets.
             parts = [train, train if validation is None else validation]
