@@ -200,12 +200,12 @@ def test_sixteen_processes_start_in_an_empty_folder(tmp_path, attempt):
 
 def test_a_thousand_runs_leave_memory_and_files_as_they_are(tmp_path):
     """Memory and open files of the sweep and its worker are compared after the first hundred runs."""
-    command = [*SWEEP, "problem=toy", "hydra.launcher.workers=1"]
-    command += ["mode=SingleTask,Multitask", "lam=0.3,1"]
+    command = [*SWEEP, "problem=optdigits", "problem.train_size=50", "problem.hidden=8"]
+    command += ["mode=SingleTask,Multitask", "lam=0.3,1", "hydra.launcher.workers=1"]
     command += ["seed=range(350)", "problem.epochs=2"]
     log = (tmp_path / "log").open("w")
     process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT)
-    samples = []
+    samples, workers = [], set()
     while process.poll() is None:
         time.sleep(2)
         done = (tmp_path / "log").read_text().count("\ndone ")
@@ -214,13 +214,15 @@ def test_a_thousand_runs_leave_memory_and_files_as_they_are(tmp_path):
             family = [parent, *(p for p in parent.children() if "spawn_main" in " ".join(p.cmdline()))]
             if done > 100 and len(family) == 2:
                 samples.append((done, *((p.memory_info().rss, p.num_fds()) for p in family)))
+                workers.add(family[1].pid)
         except psutil.Error:
             continue
     assert process.returncode == 0, (tmp_path / "log").read_text()[-2000:]
+    assert len(workers) == 1, "a worker that has grown too much was replaced"
     first, last = samples[0], samples[-1]
     for name, before, after in zip(("sweep", "worker"), first[1:], last[1:], strict=True):
         slope = (after[0] - before[0]) / (last[0] - first[0]) / 1024
-        print(f"\n{name}: {before[0] >> 20} MiB after {first[0]} runs, {after[0] >> 20} at the end")
+        print(f"\n{name}: {before[0] >> 20} MiB after {first[0]} runs, {after[0] >> 20} after {last[0]}")
         print(f"  slope {slope:.1f} KiB a run; files {before[1]} and {after[1]}", flush=True)
         assert slope < 50
         assert after[1] <= before[1] + 5
