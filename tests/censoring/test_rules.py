@@ -43,39 +43,65 @@ def in_graph(auxiliary, primary, jit_compile=False):
     return graph(jit_compile)(*tensors)
 
 
-WAYS = pytest.mark.parametrize(
+def as_one_size(way):
+    """Return `way` for vectors of any size; zeros at the end of both change none of their products.
+
+    A graph is compiled for each size, which takes seconds.
+    """
+    longest = max(len(vector["primary"]) for vector in GOLDEN["vectors"])
+
+    def padded(auxiliary, primary):
+        [size] = {len(item) for items in (auxiliary, primary) for item in items}
+        whole = [[np.pad(item, (0, longest - size)) for item in items] for items in (auxiliary, primary)]
+        results = way(*whole)
+        assert not any(np.any(part[size:]) for parts in results.values() for part in parts)
+        return {case: [part[:size] for part in parts] for case, parts in results.items()}
+
+    return padded
+
+
+in_xla = functools.partial(in_graph, jit_compile=True)
+
+
+@pytest.mark.parametrize(
     "way",
-    [every_case, in_graph, functools.partial(in_graph, jit_compile=True)],
+    [
+        pytest.param(every_case, id="eager"),
+        pytest.param(as_one_size(in_graph), id="graph"),
+        pytest.param(as_one_size(in_xla), id="xla"),
+        pytest.param(in_graph, id="graph of each size", marks=pytest.mark.process),
+        pytest.param(in_xla, id="xla of each size", marks=pytest.mark.process),
+    ],
+)
+def test_golden_vectors(way):
+    for vector in GOLDEN["vectors"]:
+        u, v = arrays([vector["auxiliary"], vector["primary"]])
+        for (mode, overall), [censored] in way([u], [v]).items():
+            wanted = np.array(vector["censored"][mode], np.float32)
+            message = f"{vector['kind']} {mode} overall={overall}"
+            np.testing.assert_allclose(censored, wanted, rtol=1e-5, atol=1e-6, err_msg=message)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [every_case, in_graph, pytest.param(in_xla, marks=pytest.mark.process)],
     ids=["eager", "graph", "xla"],
 )
-
-
-@WAYS
-@pytest.mark.parametrize("vector", GOLDEN["vectors"], ids=lambda vector: vector["kind"])
-def test_golden_vectors(vector, way):
-    u, v = arrays([vector["auxiliary"], vector["primary"]])
-    for (mode, overall), [censored] in way([u], [v]).items():
-        wanted = np.array(vector["censored"][mode], np.float32)
-        np.testing.assert_allclose(
-            censored, wanted, rtol=1e-5, atol=1e-6, err_msg=f"{mode} overall={overall}"
-        )
-
-
-@WAYS
-@pytest.mark.parametrize("lists", GOLDEN["gradient_lists"], ids=lambda item: f"lam={item['lam']:g}")
-def test_golden_lists(lists, way):
-    auxiliary, lam = arrays(lists["auxiliary"]), lists["lam"]
-    results = {
-        averaged: way(auxiliary, arrays(lists["average_primary" if averaged else "primary"]))
-        for averaged in (False, True)
-    }
-    for case in lists["cases"]:
-        censored = results[case["averaged"]][case["mode"], case["overall"]]
-        # Compare before multiplying by lam: otherwise the rest after an exact cancellation would be
-        # multiplied by lam, too.
-        for mine, weighted in zip(censored, case["combined"], strict=True):
-            wanted = np.array(weighted, np.float32) / lam
-            np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6, err_msg=case["mode"])
+def test_golden_lists(way):
+    for lists in GOLDEN["gradient_lists"]:
+        auxiliary, lam = arrays(lists["auxiliary"]), lists["lam"]
+        results = {
+            averaged: way(auxiliary, arrays(lists["average_primary" if averaged else "primary"]))
+            for averaged in (False, True)
+        }
+        for case in lists["cases"]:
+            censored = results[case["averaged"]][case["mode"], case["overall"]]
+            # Compare before multiplying by lam: otherwise the rest after an exact cancellation would
+            # be multiplied by lam, too.
+            for mine, weighted in zip(censored, case["combined"], strict=True):
+                wanted = np.array(weighted, np.float32) / lam
+                message = f"lam={lam:g} {case['mode']}"
+                np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6, err_msg=message)
 
 
 def test_every_mode_is_on_the_command_line():
