@@ -105,7 +105,11 @@ def two_headed():
 @pytest.mark.parametrize("overall", [False, True])
 @pytest.mark.parametrize(
     ("alpha", "start"),
-    [(1.0, "zero"), pytest.param(0.3, "zero", marks=pytest.mark.process), (0.3, "first")],
+    [
+        pytest.param(1.0, "zero", marks=pytest.mark.process),
+        pytest.param(0.3, "zero", marks=pytest.mark.process),
+        (0.3, "first"),
+    ],
 )
 def test_auxiliary_loss_is_coupled(mode, overall, alpha, start):
     """Return the weights after three steps of gradient descent with `censor`."""
@@ -286,7 +290,8 @@ def test_layers_of_one_name_keep_their_own_average():
     assert np.isfinite(model.fit(*batch(), epochs=2, verbose=0).history["loss"]).all()
 
 
-@pytest.mark.parametrize("overall", [False, pytest.param(True, marks=pytest.mark.process)])
+@pytest.mark.process
+@pytest.mark.parametrize("overall", [False, True])
 def test_variables_of_float64(overall):
     """Censoring is in float64; the statistics are float32 as always."""
     x, y = batch()
