@@ -113,7 +113,7 @@ def test_a_store_of_the_environment_that_cannot_be_used(forked, monkeypatch, uri
 
 @pytest.mark.process
 def test_a_run_a_report_and_the_ui_with_a_password_in_the_environment(
-    tmp_path, small, train, forked, new_store
+    tmp_path, small, forked, new_store
 ):
     folder = tmp_path / "server"
     folder.mkdir()
@@ -123,7 +123,7 @@ def test_a_run_a_report_and_the_ui_with_a_password_in_the_environment(
     with mlflow_ui(arguments, folder) as url:
         env = {"MLFLOW_TRACKING_URI": url.replace("//", f"//me:{SECRET}@")}
         shown = url.replace("//", "//me:***@")
-        done = train("mode=SingleTask", *small, **env)
+        done = forked("train", "mode=SingleTask", *small, **env)
         assert done.returncode == 0, done.stderr
         assert f"tracking  {shown}, experiment auxgrad\n" in done.stdout
         assert f"see it    {url}/#/experiments/1/runs/" in done.stdout

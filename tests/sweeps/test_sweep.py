@@ -344,10 +344,11 @@ def test_two_sweeps_at_once_share_the_work(tmp_path, small):
 
 
 @pytest.mark.process
-def test_on_a_terminal_there_is_a_live_line(tmp_path, small):
+def test_on_a_terminal_there_is_a_live_line(new_store, tmp_path, small):
     """The name of the folder needs quotes in Hydra's grammar."""
     folder = tmp_path / "it's here"
     folder.mkdir()
+    new_store(folder)
     command = [*SWEEP, "mode=SingleTask", "seed=range(3)", "hydra.launcher.workers=1", *small]
     command += ['hydra.sweeper.dir="it\'s mine"']
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
