@@ -45,18 +45,18 @@ def in_graph(auxiliary, primary, jit_compile=False):
 
 
 def as_one_size(way):
-    """Return `way` for vectors of any size; zeros at the end of both change none of their products.
+    """Return `way` for a pair of any shape, which is flattened; zeros at the end change no product.
 
-    A graph is compiled for each size, which takes seconds.
+    A graph is compiled for each shape, which takes seconds.
     """
-    longest = max(len(vector["primary"]) for vector in GOLDEN["vectors"])
+    longest = max(np.size(vector["primary"]) for vector in GOLDEN["vectors"])
 
     def padded(auxiliary, primary):
-        [size] = {len(item) for items in (auxiliary, primary) for item in items}
-        whole = [[np.pad(item, (0, longest - size)) for item in items] for items in (auxiliary, primary)]
-        results = way(*whole)
-        assert not any(np.any(part[size:]) for parts in results.values() for part in parts)
-        return {case: [part[:size] for part in parts] for case, parts in results.items()}
+        [u], [v] = auxiliary, primary
+        results = way(*([np.pad(item.ravel(), (0, longest - item.size))] for item in (u, v)))
+        found = {case: censored.numpy() for case, [censored] in results.items()}
+        assert not any(censored[u.size :].any() for censored in found.values())
+        return {case: [censored[: u.size].reshape(u.shape)] for case, censored in found.items()}
 
     return padded
 
