@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import pty
@@ -11,7 +12,6 @@ import re
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from forked import copy_database, run_python
 
 from auxgrad.record.database import create_database
 
@@ -66,37 +67,51 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the cache of encoded reviews, which all tests and all workers of a session share."""
+    return shared_folder(tmp_path_factory) / "cache"
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the temporary folder that all workers of a session share."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    return shared / "cache"
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of the database that others are copies of; its first use makes it."""
+    return shared_folder(tmp_path_factory) / "template.db"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def copied_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+def copied_databases(template: Path) -> Iterator[None]:
     """Let the stores of this process begin as copies of one new database.
 
-    MLflow takes a second to make the tables. Commands in processes of their own still make theirs, and
-    so does a test that uses `new_databases`.
+    Forked commands copy it too. A whole process makes a database, unless the test calls `new_store`
+    before; so does a test that uses `new_databases`.
     """
-    made = tmp_path_factory.mktemp("database") / "mlflow.db"
 
     def copy(file: Path, artifacts: str) -> None:
-        if not made.exists():
-            create_database(made, "file:///nowhere")
-        shutil.copyfile(made, file)
-        with contextlib.closing(sqlite3.connect(file)) as connection, connection:
-            # As MLflow names the folder of its default experiment.
-            connection.execute("UPDATE experiments SET artifact_location = ?", (f"{artifacts}/0",))
+        copy_database(template, file, artifacts)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("auxgrad.record.opening.create_database", copy)
-        yield patch
+        yield
 
 
 @pytest.fixture
 def new_databases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every database of the test anew, as a command does."""
     monkeypatch.setattr("auxgrad.record.opening.create_database", create_database)
+
+
+@pytest.fixture
+def new_store(template: Path) -> Callable[[Path], None]:
+    """Return a function that creates the store of a working directory for a whole process."""
+
+    def create(folder: Path) -> None:
+        copy_database(template, folder / "mlflow.db", (folder / "mlartifacts").as_uri())
+
+    return create
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +121,34 @@ def small(corpus: Path, cache: Path) -> tuple[str, ...]:
 
 
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def forked(tmp_path: Path, template: Path) -> Train:
+    """Return a function that executes `python -m auxgrad.NAME` in an empty folder.
+
+    The process is forked from one that has imported TensorFlow, see `forked.py`.
+    """
+
+    def run(
+        name: str, *arguments: str, cwd: Path = tmp_path, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        words = ["python", "-m", f"auxgrad.{name}", *arguments]
+        return run_python(words, cwd, {**os.environ, **env}, template)
+
+    return run
+
+
+@pytest.fixture
+def forked_train(forked: Train) -> Train:
+    """Return a function that executes `python -m auxgrad.train` in a forked process."""
+    return functools.partial(forked, "train")
+
+
+@pytest.fixture
+def forked_sweep(forked: Train) -> Train:
+    """Return a function that executes `python -m auxgrad.train --multirun` in a forked process."""
+    return functools.partial(forked, "train", "--multirun")
 
 
 @pytest.fixture
@@ -173,11 +216,16 @@ def failing(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def none_left() -> Iterator[None]:
-    """Kill all child processes after the test, because workers of a failed test would run for hours."""
+    """Kill all child processes after the test, because workers of a failed test would run for hours.
+
+    The server of the forked processes stays, for the next test.
+    """
     yield
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            process.kill()
+            words = " ".join(process.cmdline())
+            if not re.search(r"multiprocessing\.(forkserver|resource_tracker) ", words):
+                process.kill()
 
 
 @pytest.fixture

@@ -42,6 +42,16 @@ def weigh(mode, J, seed=(GOLDEN["seed"], 0), steps=2, call=None):
     return w.numpy()
 
 
+def weigh_each(mode, chosen, change=lambda J: J):
+    """Return J and its weights for each case, after a change of its gradients.
+
+    One call weighs all of them, unless the mode draws random numbers, of which each call has its own.
+    """
+    Js = [change(case["gradients"]) for case in chosen]
+    weights = [weigh(mode, J) for J in Js] if mode in DRAWING else weigh(mode, np.stack(Js))
+    return list(zip(Js, weights, strict=True))
+
+
 def cases(n, *without):
     return [
         case for case in CASES if len(case["gradients"]) == n and not case["kind"].startswith(without)
@@ -75,11 +85,11 @@ def measure(mode, J, w):
 def test_totals_are_those_of_torchjd(mode, n):
     """Or better weights, where TorchJD stops before it has converged; see the docstrings."""
     exact = mode not in ("MGDA", "CAGrad", "Nash-MTL")
-    for case in cases(n):
-        J = case["gradients"]
+    chosen = cases(n)
+    for case, (J, w) in zip(chosen, weigh_each(mode, chosen), strict=True):
         if case["kind"] == "zero" and mode in ("MGDA", "CAGrad", "Nash-MTL"):
             continue  # Methods that ignore a zero gradient, while TorchJD stops or fails.
-        w, other = weigh(mode, J), np.array(case["weights"][mode])
+        other = np.array(case["weights"][mode])
         if relative_difference(J, w, other) > 1e-4:
             assert not exact, case["kind"]
             assert measure(mode, J, w) <= measure(mode, J, other), case["kind"]
@@ -90,9 +100,8 @@ def test_totals_are_those_of_torchjd(mode, n):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_mgda_is_the_shortest_vector_of_the_hull(n):
-    for case in cases(n, "zero"):
-        J = case["gradients"]
-        w = weigh("MGDA", J)
+    chosen = cases(n, "zero")
+    for case, (J, w) in zip(chosen, weigh_each("MGDA", chosen), strict=True):
         assert (w >= 0).all()
         assert w.sum() == pytest.approx(1)
         # In the direction of the total, no vertex of the hull is nearer to zero.
@@ -102,10 +111,10 @@ def test_mgda_is_the_shortest_vector_of_the_hull(n):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_cagrad_is_on_the_sphere_around_the_mean_and_at_its_best(n):
-    for case in cases(n, "opposed", "parallel", "zero"):
-        J = case["gradients"]
+    chosen = cases(n, "opposed", "parallel", "zero")
+    for case, (J, w) in zip(chosen, weigh_each("CAGrad", chosen), strict=True):
         mean = J.mean(axis=0)
-        moved = weigh("CAGrad", J) @ J - mean
+        moved = w @ J - mean
         assert np.linalg.norm(moved) == pytest.approx(0.5 * np.linalg.norm(mean), rel=1e-5)
         worst = (J @ (mean + moved)).min()
         directions = np.random.default_rng(0).normal(size=(2000, J.shape[1]))
@@ -119,17 +128,16 @@ def test_cagrad_is_on_the_sphere_around_the_mean_and_at_its_best(n):
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("mode", ["UPGrad", "DualProj"])
 def test_projections_conflict_with_no_gradient(mode, n):
-    for case in cases(n):
-        J = case["gradients"]
-        total = weigh(mode, J) @ J
+    chosen = cases(n)
+    for case, (J, w) in zip(chosen, weigh_each(mode, chosen), strict=True):
+        total = w @ J
         assert (J @ total).min() >= -1e-6 * np.sum(J**2), case["kind"]
 
 
 @pytest.mark.parametrize("n", SIZES)
 def test_imtl_g_has_equal_projections(n):
-    for case in cases(n, "opposed", "parallel", "zero"):
-        J = case["gradients"]
-        w = weigh("IMTL-G", J)
+    chosen = cases(n, "opposed", "parallel", "zero")
+    for case, (J, w) in zip(chosen, weigh_each("IMTL-G", chosen), strict=True):
         projections = (J @ (w @ J)) / np.linalg.norm(J, axis=1)
         assert w.sum() == pytest.approx(1)
         assert np.ptp(projections) <= 1e-6 * np.abs(w @ J).max(), case["kind"]
@@ -137,9 +145,8 @@ def test_imtl_g_has_equal_projections(n):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_nash_mtl_has_equal_gains(n):
-    for case in cases(n, "opposed"):
-        J = case["gradients"]
-        w = weigh("Nash-MTL", J)
+    chosen = cases(n, "opposed")
+    for case, (J, w) in zip(chosen, weigh_each("Nash-MTL", chosen), strict=True):
         assert (w >= 0).all()
         assert measure("Nash-MTL", J, w) <= 1e-4, case["kind"]
         assert np.linalg.norm(w @ J) <= 1 + 1e-9
@@ -209,13 +216,12 @@ def test_random_weights_are_those_of_a_softmax():
 
 @pytest.mark.parametrize("mode", FIXED)
 def test_order_and_length_make_no_difference(mode):
-    for case in cases(
-        4, "opposed", "parallel"
-    ):  # For these gradients several weights give the same total.
-        J, order = case["gradients"], [2, 0, 3, 1]
-        w = weigh(mode, J)
-        np.testing.assert_allclose(weigh(mode, J[order]), w[order], rtol=1e-3, atol=1e-6 * abs(w).max())
-        longer = weigh(mode, 1e3 * J)
+    # For opposed or parallel gradients several weights give the same total.
+    chosen, order = cases(4, "opposed", "parallel"), [2, 0, 3, 1]
+    changes = (lambda J: J, lambda J: J[order], lambda J: 1e3 * J)
+    found = [[w for _, w in weigh_each(mode, chosen, change)] for change in changes]
+    for w, ordered, longer in zip(*found, strict=True):
+        np.testing.assert_allclose(ordered, w[order], rtol=1e-3, atol=1e-6 * abs(w).max())
         if mode == "Nash-MTL":  # Its total has norm 1.
             longer, w = longer / longer.sum(), w / w.sum()
         np.testing.assert_allclose(longer, w, rtol=1e-6, atol=1e-9 * abs(w).max())
@@ -235,13 +241,14 @@ def test_one_matrix_or_many_eager_or_compiled(mode):
 @pytest.mark.parametrize("mode", JOINT)
 def test_all_zero_and_float32(mode):
     assert np.isfinite(weigh(mode, np.zeros((3, 2)))).all()
-    for case in cases(
-        4, "near", "opposed"
-    ):  # For these gradients rounding to 32 bits changes the total.
-        J = case["gradients"].astype(np.float32)
-        assert relative_difference(J, weigh(mode, J), weigh(mode, np.float64(J))) < 1e-2, case["kind"]
-    for case in cases(4):
-        w = weigh(mode, case["gradients"].astype(np.float32))
+    # For near or opposed gradients rounding to 32 bits changes the total.
+    chosen = cases(4, "near", "opposed")
+    single = weigh_each(mode, chosen, np.float32)
+    double = weigh_each(mode, chosen, lambda J: np.float64(np.float32(J)))
+    for case, (J, w), (_, wanted) in zip(chosen, single, double, strict=True):
+        assert relative_difference(J, w, wanted) < 1e-2, case["kind"]
+    chosen = cases(4)
+    for case, (_, w) in zip(chosen, weigh_each(mode, chosen, np.float32), strict=True):
         assert np.isfinite(w).all()
         assert np.linalg.norm(w @ case["gradients"]) < 20 * np.linalg.norm(case["gradients"]) + 1
 

@@ -124,7 +124,10 @@ def tensors(*lists):
     return [[tf.constant(item) for item in items] for items in lists]
 
 
-each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+each_dtype = pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(name, marks=pytest.mark.process) if name == "float16" else name for name in DTYPES],
+)
 each_overall = pytest.mark.parametrize("overall", [False, True], ids=["each", "overall"])
 each_family = pytest.mark.parametrize("family", FAMILIES)
 

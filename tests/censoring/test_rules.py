@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 
 import numpy as np
@@ -43,39 +44,68 @@ def in_graph(auxiliary, primary, jit_compile=False):
     return graph(jit_compile)(*tensors)
 
 
-WAYS = pytest.mark.parametrize(
+def as_one_size(way):
+    """Return `way` for a pair of any shape, which is flattened; zeros at the end change no product.
+
+    A graph is compiled for each shape, which takes seconds.
+    """
+    longest = max(np.size(vector["primary"]) for vector in GOLDEN["vectors"])
+
+    def padded(auxiliary, primary):
+        [u], [v] = auxiliary, primary
+        results = way(*([np.pad(item.ravel(), (0, longest - item.size))] for item in (u, v)))
+        found = {case: censored.numpy() for case, [censored] in results.items()}
+        assert not any(censored[u.size :].any() for censored in found.values())
+        return {case: [censored[: u.size].reshape(u.shape)] for case, censored in found.items()}
+
+    return padded
+
+
+in_xla = functools.partial(in_graph, jit_compile=True)
+
+
+@pytest.mark.parametrize(
     "way",
-    [every_case, in_graph, functools.partial(in_graph, jit_compile=True)],
-    ids=["eager", "graph", "xla"],
+    [
+        pytest.param(every_case, id="eager"),
+        pytest.param(as_one_size(in_graph), id="graph"),
+        pytest.param(as_one_size(in_xla), id="xla"),
+        pytest.param(in_graph, id="graph of each size", marks=pytest.mark.process),
+        pytest.param(in_xla, id="xla of each size", marks=pytest.mark.process),
+    ],
 )
+def test_golden_vectors(way):
+    for vector in GOLDEN["vectors"]:
+        u, v = arrays([vector["auxiliary"], vector["primary"]])
+        for (mode, overall), [censored] in way([u], [v]).items():
+            wanted = np.array(vector["censored"][mode], np.float32)
+            message = f"{vector['kind']} {mode} overall={overall}"
+            np.testing.assert_allclose(censored, wanted, rtol=1e-5, atol=1e-6, err_msg=message)
 
 
-@WAYS
-@pytest.mark.parametrize("vector", GOLDEN["vectors"], ids=lambda vector: vector["kind"])
-def test_golden_vectors(vector, way):
-    u, v = arrays([vector["auxiliary"], vector["primary"]])
-    for (mode, overall), [censored] in way([u], [v]).items():
-        wanted = np.array(vector["censored"][mode], np.float32)
-        np.testing.assert_allclose(
-            censored, wanted, rtol=1e-5, atol=1e-6, err_msg=f"{mode} overall={overall}"
-        )
-
-
-@WAYS
-@pytest.mark.parametrize("lists", GOLDEN["gradient_lists"], ids=lambda item: f"lam={item['lam']:g}")
-def test_golden_lists(lists, way):
-    auxiliary, lam = arrays(lists["auxiliary"]), lists["lam"]
-    results = {
-        averaged: way(auxiliary, arrays(lists["average_primary" if averaged else "primary"]))
-        for averaged in (False, True)
-    }
-    for case in lists["cases"]:
-        censored = results[case["averaged"]][case["mode"], case["overall"]]
-        # Compare before multiplying by lam: otherwise the rest after an exact cancellation would be
-        # multiplied by lam, too.
-        for mine, weighted in zip(censored, case["combined"], strict=True):
-            wanted = np.array(weighted, np.float32) / lam
-            np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6, err_msg=case["mode"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(every_case, id="eager"),
+        pytest.param(in_graph, id="graph", marks=pytest.mark.process),
+        pytest.param(in_xla, id="xla", marks=pytest.mark.process),
+    ],
+)
+def test_golden_lists(way):
+    for lists in GOLDEN["gradient_lists"]:
+        auxiliary, lam = arrays(lists["auxiliary"]), lists["lam"]
+        results = {
+            averaged: way(auxiliary, arrays(lists["average_primary" if averaged else "primary"]))
+            for averaged in (False, True)
+        }
+        for case in lists["cases"]:
+            censored = results[case["averaged"]][case["mode"], case["overall"]]
+            # Compare before multiplying by lam: otherwise the rest after an exact cancellation would
+            # be multiplied by lam, too.
+            for mine, weighted in zip(censored, case["combined"], strict=True):
+                wanted = np.array(weighted, np.float32) / lam
+                message = f"lam={lam:g} {case['mode']}"
+                np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6, err_msg=message)
 
 
 def test_every_mode_is_on_the_command_line():
@@ -146,18 +176,16 @@ def traced(mode):
 
 @family
 @any_mode
-@pytest.mark.parametrize("u_scale", [1e-30, *SCALES])
-@pytest.mark.parametrize("v_scale", [1e-30, *SCALES])
-def test_finite_never_longer_and_blind_to_the_length_of_v(family, mode, u_scale, v_scale):
-    u, v = (part * np.float32(scale) for part, scale in zip(family, (u_scale, v_scale), strict=True))
-    [censored] = traced(mode)(u, v)
-    assert np.isfinite(censored).all()
-    length, original = (np.linalg.norm(np.float64(part)) for part in (censored, u))
-    assert length <= original * (1 + 1e-5)
+def test_finite_never_longer_and_blind_to_the_length_of_v(family, mode):
     [reference] = traced(mode)(*family)
-    np.testing.assert_allclose(
-        np.asarray(censored) / np.float32(u_scale), reference, rtol=1e-4, atol=1e-5
-    )
+    for scales in itertools.product([1e-30, *SCALES], repeat=2):
+        u, v = (part * np.float32(scale) for part, scale in zip(family, scales, strict=True))
+        [censored] = traced(mode)(u, v)
+        assert np.isfinite(censored).all(), scales
+        length, original = (np.linalg.norm(np.float64(part)) for part in (censored, u))
+        assert length <= original * (1 + 1e-5), scales
+        back = np.asarray(censored) / np.float32(scales[0])
+        np.testing.assert_allclose(back, reference, rtol=1e-4, atol=1e-5, err_msg=str(scales))
 
 
 @nonzero_family

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 
 @pytest.fixture
-def study(tmp_path, train):
-    """Return a function that runs the command in a study, whose folder has an apostrophe."""
+def folder(tmp_path):
+    """Return the folder of a study, with an apostrophe in its name."""
     folder = tmp_path / "it's mine"
     files = {
         "study.yaml": ("defaults: [config, override lam: '42.5', _self_]\nproblem: {hidden: [7]}\n"),
@@ -30,7 +32,13 @@ def study(tmp_path, train):
         (folder / name).write_text(text)
     (tmp_path / "more/lam").mkdir(parents=True)
     (tmp_path / "more/lam/few.yaml").write_text("# @package _global_\nlam: 0.25\n")
-    return lambda *words, **env: train("--config-dir", str(folder), *words, cwd=tmp_path, **env)
+    return folder
+
+
+@pytest.fixture
+def study(folder, forked_train):
+    """Return a function that runs the command in the study."""
+    return functools.partial(forked_train, "--config-dir", str(folder))
 
 
 def shown(done):
@@ -113,7 +121,8 @@ def test_what_cannot_be_obeyed_is_refused(study, tmp_path, words, line):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_another_backend_of_keras(study, tmp_path):
+def test_another_backend_of_keras(folder, train, tmp_path):
+    study = functools.partial(train, "--config-dir", str(folder))
     done = study(KERAS_BACKEND="jax")
     assert (done.returncode, done.stderr) == (
         1,

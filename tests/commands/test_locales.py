@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -21,6 +23,7 @@ def test_the_locale_of_these_tests_knows_ascii_only(tmp_path):
     assert b"UnicodeEncodeError" in done.stderr
 
 
+@pytest.mark.process
 def test_a_report(tmp_path):
     rows = ["mode,overall,alpha,lam,loss"]
     rows += [

@@ -136,7 +136,7 @@ def test_a_mode_has_one_function_with_known_parameters(study, monkeypatch):
 
 
 @pytest.mark.process
-def test_own_modes_are_known_by_name(study):
+def test_own_modes_are_known_by_name(study, new_store):
     done = auxgrad_train("mode=Halfwey", cwd=study)
     assert done.returncode == 1
     assert done.stderr.strip() == (
@@ -154,6 +154,7 @@ def test_own_modes_are_known_by_name(study):
     words = [*command, "-sc", "query=bash"]
     done = subprocess.run(words, cwd=study, env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["mode=Halfway"]
+    new_store(study)
     done = auxgrad_train("--multirun", "mode=glob(H*)", "dry_run=true", "problem.hidden=[4]", cwd=study)
     assert "1 combination, 1 distinct" in done.stdout, done.stdout + done.stderr
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
+import os
 import re
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SMALL
+from forked import run_python
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
 from auxgrad.config import compose
@@ -40,28 +43,23 @@ LISTED = {
 }
 
 
-def report(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "auxgrad.report", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
 def rows(file: Path) -> list[dict[str, str]]:
     with file.open() as text:
         return list(csv.DictReader(text))
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory, corpus, cache) -> Path:
+def swept(tmp_path_factory, template, corpus, cache) -> Path:
     """Return a folder with the store of a sweep, half of it added later: 7 settings, 2 seeds."""
     folder = tmp_path_factory.mktemp("swept")
     small = ["data=aclimdb", f"data.path={corpus}", f"data.cache_dir={cache}", *SMALL]
     sweep = ["mode=SingleTask,Multitask,Projection", "lam=1,10", "alpha=0.01,1"]
-    command = [sys.executable, "-m", "auxgrad.train", "--multirun", *sweep, *small]
+    command = ["python", "-m", "auxgrad.train", "--multirun", *sweep, *small]
     for more, plan in (
         (["seed=0", "hydra.launcher.workers=1"], "12 combinations, 7 distinct: 0 finished, 7 to run"),
         (["seed=0,1", "hydra/launcher=basic"], "24 combinations, 14 distinct: 7 finished, 7 to run"),
     ):
-        done = subprocess.run([*command, *more], cwd=folder, capture_output=True, text=True)
+        done = run_python([*command, *more], folder, os.environ, template)
         assert done.returncode == 0, done.stderr
         assert f"plan      {plan}\n" in done.stdout
     for line in ("see it    python -m auxgrad.ui", "report    python -m auxgrad.report"):
@@ -69,8 +67,8 @@ def swept(tmp_path_factory, corpus, cache) -> Path:
     return folder
 
 
-def test_a_sweep_becomes_a_report(swept):
-    done = report("--compare", "figure7", cwd=swept)
+def test_a_sweep_becomes_a_report(swept, forked):
+    done = forked("report", "--compare", "figure7", cwd=swept)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "runs      14 finished runs in 7 settings, 2 seeds" in done.stdout
@@ -161,11 +159,18 @@ def test_curves_are_read_as_mlflow_has_them(swept, monkeypatch):
         assert store.histories(run_ids, metric) == expected
 
 
+@functools.cache
+def identity_of(overrides, fingerprint):
+    return compose(overrides).identity(fingerprint)
+
+
 def make_run(
     store, loss, *overrides, status="FINISHED", fingerprint="f" * 64, about=None, curve=(), **metrics
 ):
     """Write a run with the minimum that a report needs to a real store."""
-    identity = compose(overrides).identity(fingerprint)
+    seeds = [word.partition("=")[2] for word in overrides if word.startswith("seed=")] or ["0"]
+    words = tuple(word for word in overrides if not word.startswith("seed="))
+    identity = replace(identity_of(words, fingerprint), seed=int(seeds[-1]))
     record = store.start_run(identity, {}, Dataset("d", "0" * 64, "{}", "{}"))
     if loss is not None:
         metrics["test_loss"] = loss
@@ -184,7 +189,13 @@ def store(in_tmp):
     return open_store(TrackingConfig())
 
 
-def test_means_are_over_all_runs(store):
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the files of figures empty, because drawing takes most of the time of a report."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: Path(file).touch())
+
+
+def test_means_are_over_all_runs(undrawn, store):
     losses = np.random.default_rng(0).uniform(0.2, 0.4, 11)
     for seed, loss in enumerate(losses):
         make_run(store, loss, "mode=SingleTask", f"seed={seed}")
@@ -209,7 +220,7 @@ def make_accurate(store, about=UP):
             make_run(store, loss, *words, f"seed={seed}", **more, **values, best_val_loss=loss)
 
 
-def test_a_report_on_another_metric(store, capsys):
+def test_a_report_on_another_metric(undrawn, store, capsys):
     make_accurate(store)
     make_run(store, float("nan"), "lam=100", about=UP, test_accuracy=0.5, best_val_accuracy=0.5)
     folder = make(Request.of(["--metric", "test_accuracy"]))
@@ -283,7 +294,7 @@ def test_censoring_is_drawn_for_each_of_several_auxiliaries(store):
     assert not (make(Request.of(["mode=SingleTask"])) / "censoring.png").exists()
 
 
-def test_which_way_is_better_must_be_known(store):
+def test_which_way_is_better_must_be_known(undrawn, store):
     asked = ["--metric", "test_accuracy"]
     make_accurate(store, about=None)
     with pytest.raises(
@@ -314,7 +325,7 @@ def test_which_way_is_better_must_be_known(store):
     assert make(Request.of(["--minimize"])).name == "auxgrad_3"
 
 
-def test_a_metric_that_is_not_there(store, capsys):
+def test_a_metric_that_is_not_there(undrawn, store, capsys):
     listed = "the store has: test_accuracy, test_loss$"
     make_accurate(store)
     for name in ("test_f1", "accuracy", "test_"):
@@ -368,7 +379,7 @@ def test_failures_divergence_and_missing_seeds_are_marked(store, capsys):
         assert not re.search(r"\b(nan|inf)\b", (folder / name).read_text()), name
 
 
-def test_the_runs_are_left_as_they_are(store):
+def test_the_runs_are_left_as_they_are(undrawn, store):
     """A run that looks dead may be running on another machine."""
     make_run(store, 0.3, "mode=SingleTask")
     other = compose(["mode=SingleTask", "seed=1"]).identity("f" * 64)
@@ -395,7 +406,7 @@ def test_one_seed(store, capsys):
     assert "nan" not in text.lower()
 
 
-def test_each_study_is_compared_with_its_own_published_means(store, capsys):
+def test_each_study_is_compared_with_its_own_published_means(undrawn, store, capsys):
     for task, loss in (("same", 0.41), ("similar", 0.43)):
         for seed in range(3):
             words = ["problem=synthetic", f"problem.task={task}", f"seed={seed}"]
@@ -449,7 +460,7 @@ def test_modes_are_set_side_by_side_over_studies(store, capsys):
     assert (folder / "profiles.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_data_and_networks_are_not_mixed(store):
+def test_data_and_networks_are_not_mixed(undrawn, store):
     make_run(store, 0.3, "mode=SingleTask")
     make_run(store, 0.9, "mode=SingleTask", "problem.hidden=[8]")
     folder = make(Request.of([]))
@@ -467,7 +478,7 @@ def test_data_and_networks_are_not_mixed(store):
     assert (only / "table.csv").exists()
 
 
-def test_data_with_failed_runs_only_is_named(store, capsys):
+def test_data_with_failed_runs_only_is_named(undrawn, store, capsys):
     make_run(store, 0.3, "mode=SingleTask")
     make_run(store, None, "mode=SingleTask", "problem.hidden=[8]", status="FAILED")
     folder = make(Request.of([]))
@@ -491,7 +502,7 @@ def test_the_title_of_a_study_can_be_a_folder(store):
     assert row["changes"] == "data.num_words=60 problem.hidden=[8,8]"
 
 
-def test_what_was_left_out_is_noted(store, capsys):
+def test_what_was_left_out_is_noted(undrawn, store, capsys):
     for seed in range(2):
         make_run(store, 0.9, "mode=SingleTask", f"seed={seed}", fingerprint="e" * 64)
         make_run(store, 0.3, "mode=SingleTask", f"seed={seed}")
@@ -520,7 +531,7 @@ def outdate(store, seed: int) -> None:
             store.client.delete_tag(run.run_id, IDENTITY)
 
 
-def test_another_experiment(in_tmp):
+def test_another_experiment(undrawn, in_tmp):
     make_run(open_store(TrackingConfig(experiment="other")), 0.3, "mode=SingleTask")
     folder = make(Request.of(["tracking.experiment=other"]))
     assert folder == Path("reports/other")
@@ -562,10 +573,10 @@ def test_nothing_finished(store):
         (["--output", "there"], "--output=there: already exists; must be a new folder"),
     ],
 )
-def test_wrong_input(tmp_path, arguments, line):
+def test_wrong_input(tmp_path, forked, arguments, line):
     (tmp_path / "short.csv").write_text("mode,overall\nSingleTask,false\n")
     (tmp_path / "there").mkdir()
-    done = report(*arguments, cwd=tmp_path)
+    done = forked("report", *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("auxgrad: ")
     assert line in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -22,11 +21,6 @@ SECRET = "s3cr3t"
 URI = f"postgresql://me:{SECRET}@127.0.0.1:9/x"
 SHOWN = "postgresql://me:***@127.0.0.1:9/x"
 REFUSED = f"{SHOWN}: has a password, which would be recorded"
-
-
-def call(command: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", f"auxgrad.{command}", *words]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def check(done: subprocess.CompletedProcess[str], line: str) -> None:
@@ -47,28 +41,28 @@ def check(done: subprocess.CompletedProcess[str], line: str) -> None:
         ("ui", []),
     ],
 )
-def test_on_the_command_line(tmp_path, command, words):
-    check(call(command, *words, f"tracking.uri={URI}", cwd=tmp_path), f"tracking.uri={REFUSED}")
+def test_on_the_command_line(tmp_path, forked, command, words):
+    check(forked(command, *words, f"tracking.uri={URI}"), f"tracking.uri={REFUSED}")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "flags", [["--cfg", "job"], ["--cfg", "job", "--resolve"], ["--info", "config"]]
 )
-def test_in_a_config_that_is_shown(tmp_path, flags, monkeypatch):
+def test_in_a_config_that_is_shown(tmp_path, forked, flags, monkeypatch):
     monkeypatch.setenv("SOMEWHERE", URI)
     text = "${oc.env:SOMEWHERE}" if "--resolve" in flags else URI
     (tmp_path / "experiment").mkdir()
     file = tmp_path / "experiment/mine.yaml"
     file.write_text(f"# @package _global_\ntracking: {{uri: '{text}'}}\n")
-    done = call("train", "--config-dir=.", *flags, "experiment=mine", cwd=tmp_path)
+    done = forked("train", "--config-dir=.", *flags, "experiment=mine")
     assert done.returncode == 0, done.stderr
     assert ":***@" in done.stdout
     assert SECRET not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("words", [[], ["--multirun"], ["--multirun", "hydra/sweeper=basic"]])
-def test_in_files_of_the_users(tmp_path, words, monkeypatch):
+def test_in_files_of_the_users(tmp_path, forked, words, monkeypatch):
     monkeypatch.setenv("SOMEWHERE", URI)
     (tmp_path / "experiment").mkdir()
     contents = {
@@ -80,7 +74,7 @@ def test_in_files_of_the_users(tmp_path, words, monkeypatch):
     }
     for key, text in contents.items():
         (tmp_path / "experiment/mine.yaml").write_text(f"# @package _global_\n{text}\n")
-        done = call("train", "--config-dir=.", *words, "experiment=mine", cwd=tmp_path)
+        done = forked("train", "--config-dir=.", *words, "experiment=mine")
         check(done, f"{key.partition(' ')[0]}={REFUSED}")
     assert [path.name for path in tmp_path.iterdir()] == ["experiment"]
 
@@ -107,38 +101,39 @@ def test_from_python(in_tmp):
         (f"mssql+none://me:{SECRET}@/x", "mssql+none://me:***@/x: cannot be used ("),
     ],
 )
-def test_a_store_of_the_environment_that_cannot_be_used(tmp_path, monkeypatch, uri, shown):
+def test_a_store_of_the_environment_that_cannot_be_used(forked, monkeypatch, uri, shown):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    check(call("report", cwd=tmp_path), f"MLFLOW_TRACKING_URI={shown}")
+    check(forked("report"), f"MLFLOW_TRACKING_URI={shown}")
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    done = call("ui", cwd=tmp_path)
+    done = forked("ui")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert SECRET not in done.stdout + done.stderr
 
 
 @pytest.mark.process
-def test_a_run_a_report_and_the_ui_with_a_password_in_the_environment(tmp_path, small, train):
+def test_a_run_a_report_and_the_ui_with_a_password_in_the_environment(
+    tmp_path, small, forked, new_store
+):
     folder = tmp_path / "server"
     folder.mkdir()
+    new_store(folder)
     uri = f"sqlite:///{folder}/mlflow.db"
     arguments = ["server", "--workers", "1", "--backend-store-uri", uri]
     with mlflow_ui(arguments, folder) as url:
         env = {"MLFLOW_TRACKING_URI": url.replace("//", f"//me:{SECRET}@")}
         shown = url.replace("//", "//me:***@")
-        done = train("mode=SingleTask", *small, **env)
+        done = forked("train", "mode=SingleTask", *small, **env)
         assert done.returncode == 0, done.stderr
         assert f"tracking  {shown}, experiment auxgrad\n" in done.stdout
         assert f"see it    {url}/#/experiments/1/runs/" in done.stdout
-        swept = train("--multirun", "mode=SingleTask", "seed=0", "dry_run=true", *small, **env)
+        swept = forked("train", "--multirun", "mode=SingleTask", "seed=0", "dry_run=true", *small, **env)
         assert f"tracking  {shown}, experiment auxgrad\n" in swept.stdout
         said = [done.stdout, done.stderr, swept.stdout, swept.stderr]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_TRACKING_URI", env["MLFLOW_TRACKING_URI"])
-            for command in ("report", "ui"):
-                done = call(command, cwd=tmp_path)
-                assert done.returncode == 0, done.stderr
-                said += [done.stdout, done.stderr]
+        for command in ("report", "ui"):
+            done = forked(command, **env)
+            assert done.returncode == 0, done.stderr
+            said += [done.stdout, done.stderr]
         assert links(said[-2])["charts"].startswith(f"{url}/#/experiments/1/runs?")
     assert SECRET not in "".join(said)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -38,7 +38,8 @@ def run(overrides, folder, session=None):
     return (session or Session()).run(compose(overrides), folder)
 
 
-def test_from_the_command_line_to_the_record(train, tmp_path, small):
+def test_from_the_command_line_to_the_record(train, new_store, tmp_path, small):
+    new_store(tmp_path)
     done = train("mode=Orthogonal", "lam=3", "seed=4", "tracking.tensorboard=true", *small)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -101,15 +102,16 @@ def test_from_the_command_line_to_the_record(train, tmp_path, small):
 
 
 @pytest.mark.process
-def test_same_command_same_losses_bit_for_bit(train, tmp_path, small):
+def test_same_command_same_losses_bit_for_bit(train, forked_sweep, new_store, tmp_path, small):
     """This also holds with one thread, and in a process that trained other runs before."""
+    new_store(tmp_path)
     overrides = ("mode=Projection", "lam=10", *small)
     commands = [(overrides, {}), (overrides, {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"})]
     for arguments, env in commands:
         assert train(*arguments, **env).returncode == 0
     # One after the other in one process, which seed 1 follows.
     sweep = ("mode=Multitask,Projection", "seed=0,1", "force=true", "hydra/launcher=basic")
-    assert train("--multirun", *sweep, *overrides[1:]).returncode == 0
+    assert forked_sweep(*sweep, *overrides[1:]).returncode == 0
     client, runs = runs_of(tmp_path)
     found = {}
     for recorded in runs:
@@ -178,8 +180,8 @@ def test_divergence_is_reported(in_tmp, small, capsys):
         (["--multirun", "--cfg", "job"], "auxgrad: --multirun: cannot be combined with --cfg"),
     ],
 )
-def test_wrong_input_leaves_one_line_and_nothing_else(train, tmp_path, arguments, line):
-    done = train(*arguments)
+def test_wrong_input_leaves_one_line_and_nothing_else(forked_train, tmp_path, arguments, line):
+    done = forked_train(*arguments)
     assert done.returncode == 1
     start, _, near = line.partition(" ... ")
     assert done.stderr.startswith(start)
@@ -189,15 +191,15 @@ def test_wrong_input_leaves_one_line_and_nothing_else(train, tmp_path, arguments
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_and_store_errors_leave_no_run(train, tmp_path, small):
+def test_data_and_store_errors_leave_no_run(forked_train, tmp_path, small):
     broken = tmp_path / "broken.tar.gz"
     broken.write_bytes(b"\x1f\x8b broken")
-    done = train("data=aclimdb", f"data.path={broken}", f"data.cache_dir={tmp_path}/cache")
+    done = forked_train("data=aclimdb", f"data.path={broken}", f"data.cache_dir={tmp_path}/cache")
     assert done.returncode == 1
     assert done.stderr.startswith(f"auxgrad: data.path={broken}: not a complete .tar.gz archive")
     assert done.stderr.count("\n") == 1
     assert runs_of(tmp_path)[1] == []
-    done = train(*small, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    done = forked_train(*small, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 1
     assert done.stderr.startswith("auxgrad: MLFLOW_TRACKING_URI=http://127.0.0.1:9: no tracking server")
     assert done.stderr.count("\n") == 1
@@ -222,7 +224,8 @@ def test_a_failing_run_is_recorded_as_failed(in_tmp, small, monkeypatch, caplog)
 
 @pytest.mark.process
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_ends_cleanly(tmp_path, small, number, status):
+def test_an_interrupted_run_ends_cleanly(new_store, tmp_path, small, number, status):
+    new_store(tmp_path)
     command = [sys.executable, "-m", "auxgrad.train", *small]
     command += ["problem.epochs=100000", "problem.patience=100000"]
     process = subprocess.Popen(
@@ -243,7 +246,8 @@ def test_an_interrupted_run_ends_cleanly(tmp_path, small, number, status):
 
 
 @pytest.mark.process
-def test_on_a_terminal_there_is_a_progress_bar_with_both_losses(tmp_path, small):
+def test_on_a_terminal_there_is_a_progress_bar_with_both_losses(new_store, tmp_path, small):
+    new_store(tmp_path)
     text = on_a_terminal([sys.executable, "-m", "auxgrad.train", *small], tmp_path)
     assert re.search(r"4/4.*━.* - loss: 0\.\d+ - val_accuracy: \d\.\d+ - val_loss: 0\.\d+", text)
     assert "result    test loss" in text
@@ -269,6 +273,7 @@ def test_shell_completion(train):
     assert "complete" in train("-sc", "install=bash").stdout
 
 
+@pytest.mark.process
 def test_the_installed_wheel_carries_its_configs(tmp_path):
     pip = [sys.executable, "-m", "pip", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(tmp_path), str(REPOSITORY)], check=True)
@@ -295,8 +300,9 @@ def test_the_installed_wheel_carries_its_configs(tmp_path):
 
 
 @pytest.mark.process
-def test_curves_are_stored_during_training(tmp_path, small):
+def test_curves_are_stored_during_training(new_store, tmp_path, small):
     """The store has the curve while the run is training, not only at its end."""
+    new_store(tmp_path)
     command = [sys.executable, "-m", "auxgrad.train", *small]
     command += ["problem.epochs=100000", "problem.patience=100000"]
     process = subprocess.Popen(

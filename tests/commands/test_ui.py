@@ -7,8 +7,6 @@ import json
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
@@ -32,8 +30,6 @@ from auxgrad.record.remote import stored
 from auxgrad.record.store import SETTINGS, Store
 from auxgrad.record.writing import Dataset
 
-COMMAND = [sys.executable, "-m", "auxgrad.ui"]
-
 
 @pytest.fixture
 def store(in_tmp) -> Store:
@@ -55,9 +51,10 @@ def is_served(url: str) -> bool:
     return False
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 0), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.process)],
+    [(signal.SIGINT, 0), (signal.SIGTERM, 143)],
 )
 def test_it_serves_until_it_is_stopped_with_all_its_children(store, number, status):
     with auxgrad_ui() as (process, found):
@@ -81,7 +78,7 @@ def free_port() -> int:
 
 
 @pytest.mark.process
-def test_two_at_once_with_their_links_and_a_port_that_is_taken(store, tmp_path):
+def test_two_at_once_with_their_links_and_a_port_that_is_taken(store, tmp_path, forked):
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
     script.chmod(0o755)
@@ -99,15 +96,15 @@ def test_two_at_once_with_their_links_and_a_port_that_is_taken(store, tmp_path):
             assert is_served(second["charts"])
             assert one.partition("/#")[0] != second["charts"].partition("/#")[0]
             taken = one.split(":")[2].partition("/")[0]
-            done = subprocess.run([*COMMAND, "--port", taken], capture_output=True, text=True)
+            done = forked("ui", "--port", taken)
             assert done.returncode == 1
             assert done.stderr == f"auxgrad: --port={taken}: is taken; must be a free port\n"
 
 
 @pytest.mark.process
-def test_a_server_store_has_a_link_and_curves(store, tmp_path):
-    with mlflow_ui(["server", "--backend-store-uri", store.uri], tmp_path) as url:
-        done = subprocess.run([*COMMAND, f"tracking.uri={url}"], capture_output=True, text=True)
+def test_a_server_store_has_a_link_and_curves(store, tmp_path, forked):
+    with mlflow_ui(["server", "--workers", "1", "--backend-store-uri", store.uri], tmp_path) as url:
+        done = forked("ui", f"tracking.uri={url}")
         assert done.returncode == 0, done.stderr
         assert links(done.stdout)["charts"].startswith(
             f"{url}/#/experiments/{store.experiment_id}/runs?"
@@ -140,8 +137,8 @@ def test_a_server_store_has_a_link_and_curves(store, tmp_path):
         (["--port", "0"], "--port=0: must be a whole number from 1 to 65535"),
     ],
 )
-def test_wrong_input(tmp_path, arguments, line):
-    done = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True)
+def test_wrong_input(tmp_path, forked, arguments, line):
+    done = forked("ui", *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith(f"auxgrad: {line.format(tmp_path)}")
     assert done.stderr.count("\n") == 1

@@ -75,9 +75,7 @@ class Page:
 
     @property
     def marker(self) -> str:
-        """The marker of the page's test: docs, slurm or ray; empty for the default suite."""
-        if self.name == "README.md":
-            return ""
+        """The marker of the page's test: docs, slurm or ray."""
         found = re.match(r"---\n(.*?)\n---\n", self.text, re.DOTALL)
         told = found and re.search(r"^test: (\w+)$", found[1], re.MULTILINE)
         return told[1] if told else "docs"

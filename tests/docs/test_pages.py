@@ -1,9 +1,8 @@
 """Run every command and every program of the README and of the site, page by page.
 
-`page_steps` has the conventions of the pages. The README is in the default suite, the site under the
-marker docs; the front matter of a page, `test: slurm`, moves it under another one. The quick start makes
-its own environment: .ci/run runs it. tests/record/test_server.py runs the commands of the tracking
-server.
+`page_steps` has the conventions of the pages. A page is under the marker docs, unless its front matter
+has another one, as in `test: slurm`. The quick start makes its own environment: .ci/run runs it.
+tests/record/test_server.py runs the commands of the tracking server.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY, auxgrad_ui, mlflow_ui
-from page_processes import Notebook, run_python
+from forked import run_python
+from page_processes import Notebook
 from page_steps import (
     BENCH,
     CI,
@@ -59,11 +59,11 @@ SWEEP = f'{TRAIN} --multirun mode=SingleTask,Projection lam=30,100 "seed=range(2
 
 
 # Of the pages, CI runs those that a new user works through; `pytest -m docs` runs all.
-FIRST = re.compile(r"docs/get-started\.md|docs/tutorials/.*")
+FIRST = re.compile(r"README\.md|docs/get-started\.md|docs/tutorials/.*")
 
 
 def as_case(page: Page):
-    marks = [getattr(pytest.mark, page.marker)] if page.marker else []
+    marks = [getattr(pytest.mark, page.marker)]
     if page.marker == "docs" and not FIRST.fullmatch(page.name):
         marks.append(pytest.mark.long)
     return pytest.param(page, id=page.name, marks=marks)
@@ -72,8 +72,10 @@ def as_case(page: Page):
 class Walk:
     """A user who works through a page, in a folder of the page's own."""
 
-    def __init__(self, page: Page, folder: Path, cache: Path, corpus: Path, server: str = "") -> None:
-        self.page, self.folder, self.server = page, folder, server
+    def __init__(
+        self, page: Page, folder: Path, template: Path, cache: Path, corpus: Path, server: str = ""
+    ) -> None:
+        self.page, self.folder, self.template, self.server = page, folder, template, server
         self.swept = self.single = 0  # Finished runs.
         self.environment = {
             **os.environ,
@@ -92,7 +94,7 @@ class Walk:
         first = next((step.text for step in self.page.own_steps if "auxgrad" in step.text), "")
         if first.startswith((REPORT, UI)):
             self.train(SWEEP)
-        with Notebook(self.folder, self.environment) as notebook:
+        with Notebook(self.folder, self.environment, self.template) as notebook:
             for step in self.page.own_steps:
                 began = time.monotonic()
                 if step.kind == "file":
@@ -143,7 +145,9 @@ class Walk:
         if words[0] == "python" and not set("|&;<>$`") & set(command):
             if words[1] == "examples/toy/paths.py":
                 words.append("problem.epochs=2")
-            return run_python(words, self.folder, self.environment)
+            ended = run_python(words, self.folder, self.environment, self.template)
+            assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
+            return ended.stdout
         done = subprocess.run(
             ["bash", "-ec", command],
             cwd=self.folder,
@@ -183,17 +187,17 @@ class Walk:
 
 
 @pytest.mark.parametrize("page", map(as_case, TESTED))
-def test_page(page, tmp_path, cache, corpus):
+def test_page(page, tmp_path, template, cache, corpus):
     """Work through the page; on a cluster with a tracking server on this machine, its only node."""
     folder = tmp_path / "work"
     folder.mkdir()
     if page.marker != "slurm":
-        Walk(page, folder, cache, corpus).walk()
+        Walk(page, folder, template, cache, corpus).walk()
         return
     home = tmp_path / "server"
     home.mkdir()
     with mlflow_ui(["server", "--backend-store-uri", f"sqlite:///{home}/mlflow.db"], home) as url:
-        Walk(page, folder, cache, corpus, url).walk()
+        Walk(page, folder, template, cache, corpus, url).walk()
 
 
 def test_every_block_is_run_once():
@@ -213,10 +217,10 @@ def test_every_block_is_run_once():
         taken = [step for step in page.steps if step.kind == "python" or step.title.endswith(".py")]
         assert len(taken) == len(programs), page.name
         assert {step.keeper for step in page.steps} <= {PAGE, CI, SERVER, BENCH}
-        assert page.marker in ("", "docs", "slurm", "ray"), page.name
+        assert page.marker in ("docs", "slurm", "ray"), page.name
         assert bool(page.own_steps) == (page in TESTED)
         assert {step.text for step in page.steps if step.keeper == BENCH} <= BENCHMARKS
-        if page.marker in ("", "docs"):
+        if page.marker == "docs":
             assert not any("hydra/launcher=slurm" in step.text for step in page.own_steps), page.name
     assert all(page.name == "README.md" for page in PAGES for step in page.steps if step.keeper == CI)
 

@@ -106,7 +106,7 @@ def go(folder, uri, *words, session=None, **options):
 
 
 def client_of(uri):
-    return MlflowClient(f"sqlite:///{Path.cwd()}/{uri}.db")
+    return MlflowClient(f"sqlite:///{Path.cwd() / f'{uri}.db'}")
 
 
 def record_of(uri, result):
@@ -119,6 +119,17 @@ def record_of(uri, result):
     }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the result of a run of SingleTask that nothing interrupts, its metrics and its record."""
+    uri = tmp_path_factory.mktemp("whole") / "a"
+    result = go(uri.with_name("out"), uri, "mode=SingleTask")
+    return result, client_of(uri).get_run(result.run_id).data.metrics, record_of(uri, result)
+
+
+policies = pytest.mark.parametrize(
+    "policy", ["continue", pytest.param("stop", marks=pytest.mark.process)]
+)
 CASES = {
     "dropout and an average": (["mode=Projection", "lam=0.1", "alpha=0.1"], {}),
     "streams, accumulation, memory": (["mode=GradVac", "lam=0.5", "alpha=0.1"], {"streams": True}),
@@ -153,10 +164,9 @@ def test_an_interrupted_run_resumes_to_the_same_result(in_tmp, monkeypatch, sign
     assert not list(in_tmp.rglob(f"{FILE}*"))
 
 
-def test_an_epoch_that_takes_long_is_not_waited_for(in_tmp, monkeypatch, signals):
+def test_an_epoch_that_takes_long_is_not_waited_for(whole, in_tmp, monkeypatch, signals):
     """The run resumes from the last checkpoint, and later values are not recorded twice."""
     words = ["mode=SingleTask"]
-    whole = go(in_tmp / "whole", "a", *words)
     monkeypatch.setattr(checkpointing, "EVERY_SECONDS", 0.0)
     monkeypatch.setattr(checkpointing, "MOST_SHARE", 1e9)
     monkeypatch.setattr(checkpointing, "FINISH_SECONDS", -1.0)
@@ -167,10 +177,17 @@ def test_an_epoch_that_takes_long_is_not_waited_for(in_tmp, monkeypatch, signals
     interruption._State.received = None
     checkpoint = Checkpoint.load(in_tmp / "first" / FILE)
     assert (checkpoint.epoch, checkpoint.steps) == (2, 8)
-    assert record_of("b", go(in_tmp / "second", "b", *words)) == record_of("a", whole)
+    assert record_of("b", go(in_tmp / "second", "b", *words)) == whole[2]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "of another version of a package"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        pytest.param("altered", marks=pytest.mark.process),
+        pytest.param("of another version of a package", marks=pytest.mark.process),
+    ],
+)
 def test_a_checkpoint_that_cannot_be_trusted_is_left_alone(in_tmp, monkeypatch, signals, capsys, damage):
     with monkeypatch.context() as patch:
         asked(patch, 1)
@@ -219,17 +236,21 @@ def test_a_checkpoint_is_written_in_one_piece(tmp_path, monkeypatch):
         Checkpoint.load(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("error", [RunsElsewhere("is being started elsewhere"), "finished"])
-def test_a_run_that_another_process_was_faster_to_resume(in_tmp, monkeypatch, signals, error):
+@pytest.mark.parametrize(
+    "error",
+    [
+        RunsElsewhere("is being started elsewhere"),
+        pytest.param("finished", marks=pytest.mark.process),
+    ],
+)
+def test_a_run_that_another_process_was_faster_to_resume(whole, in_tmp, monkeypatch, signals, error):
     """On a server that is known only after the checkpoint has been copied: the copy goes."""
     with monkeypatch.context() as patch:
         asked(patch, 2)
         with pytest.raises(SystemExit, match="143"):
             go(in_tmp / "first", "b", "mode=SingleTask")
     interruption._State.received = None
-    whole = go(in_tmp / "whole", "a", "mode=SingleTask")
-    metrics = client_of("a").get_run(whole.run_id).data.metrics
-    copied = []
+    copied, metrics = [], whole[1]
 
     def refuse(self, identity, tags, dataset, once, resumes):
         [run] = self.runs("KILLED")
@@ -246,9 +267,8 @@ def test_a_run_that_another_process_was_faster_to_resume(in_tmp, monkeypatch, si
     assert [file.parent.name for file in in_tmp.rglob(f"{FILE}*")] == ["first"]
 
 
-def test_a_store_that_goes_away_while_a_run_is_resumed(in_tmp, monkeypatch, signals):
+def test_a_store_that_goes_away_while_a_run_is_resumed(whole, in_tmp, monkeypatch, signals):
     """The run keeps its checkpoint, and is resumed once more."""
-    whole = go(in_tmp / "whole", "a", "mode=SingleTask")
     with monkeypatch.context() as patch:
         asked(patch, 2)
         with pytest.raises(SystemExit, match="143"):
@@ -264,7 +284,7 @@ def test_a_store_that_goes_away_while_a_run_is_resumed(in_tmp, monkeypatch, sign
             go(in_tmp / "second", "b", "mode=SingleTask")
     result = go(in_tmp / "third", "b", "mode=SingleTask")
     assert [run.info.run_id for run in client_of("b").search_runs(["1"])] == [result.run_id]
-    assert record_of("b", result) == record_of("a", whole)
+    assert record_of("b", result) == whole[2]
     assert not list(in_tmp.rglob(f"{FILE}*"))
 
 
@@ -294,7 +314,7 @@ def test_a_full_disk_costs_the_checkpoint_only(in_tmp, monkeypatch, capsys):
     assert not list(in_tmp.rglob(f"{FILE}*"))
 
 
-@pytest.mark.parametrize("policy", ["stop", "continue"])
+@policies
 def test_a_loss_that_is_not_a_number(in_tmp, capsys, policy):
     result = go(in_tmp / "out", "a", "mode=SingleTask", f"on_nan={policy}", learning_rate=1e30)
     assert result.diverged == 2
@@ -305,6 +325,7 @@ def test_a_loss_that_is_not_a_number(in_tmp, capsys, policy):
     assert ("on_nan=continue" in run.data.params["config"]) == (policy == "continue")
 
 
+@pytest.mark.process
 def test_a_checkpoint_of_another_run_in_the_same_folder_is_left_alone(in_tmp, monkeypatch, signals):
     """As with a fixed hydra.run.dir: the second run ends before its first checkpoint."""
     whole = go(in_tmp / "whole", "a", "mode=SingleTask", "seed=1")
@@ -319,7 +340,7 @@ def test_a_checkpoint_of_another_run_in_the_same_folder_is_left_alone(in_tmp, mo
     assert record_of("b", result) == record_of("a", whole)
 
 
-@pytest.mark.parametrize("policy", ["stop", "continue"])
+@policies
 def test_a_resumed_run_knows_where_it_diverged(in_tmp, monkeypatch, signals, policy):
     """With on_nan=stop the interrupted epoch is the last one: nothing is left to train."""
     words, options = ["mode=SingleTask", f"on_nan={policy}"], {"learning_rate": 1e30}

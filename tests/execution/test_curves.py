@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 
 from auxgrad.execution.curves import RecordCurves
 from auxgrad.training.model import AuxiliaryModel
@@ -21,6 +22,7 @@ class Record:
         self.flushed += 1
 
 
+@pytest.mark.process
 def test_no_loss_is_left_out_of_a_long_epoch():
     steps = 2 * LOSSES_KEPT + 100
     x = np.ones((steps, 2), np.float32)

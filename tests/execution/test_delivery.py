@@ -122,11 +122,12 @@ class Proxy:
 
 
 @pytest.mark.process
-def test_a_connection_that_is_dropped(in_tmp, tracking, monkeypatch, capfd):
+def test_a_connection_that_is_dropped(in_tmp, place, new_store, tracking, monkeypatch, capfd):
     """A tracking server whose connections break during the first epoch and come back at the last."""
     from auxgrad.execution.curves import RecordCurves
 
-    with mlflow_ui(["server", "--backend-store-uri", tracking.uri], in_tmp) as url:
+    new_store(place)
+    with mlflow_ui(["server", "--workers", "1", "--backend-store-uri", tracking.uri], in_tmp) as url:
         proxy = Proxy((urlsplit(url).hostname, urlsplit(url).port))
         through = TrackingConfig(uri=f"http://127.0.0.1:{proxy.port}", experiment="e")
         end = RecordCurves.on_epoch_end

@@ -185,10 +185,11 @@ CASES = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=() if layers is noise else (pytest.mark.process, pytest.mark.long))
+        pytest.param(case, marks=() if layers is noise else pytest.mark.long)
         for case, layers in ((case, made.get("layers")) for case, made in CASES.items())
     ],
 )
@@ -288,7 +289,7 @@ def test_once_returns_what_was_finished_before(in_tmp, small):
     assert not (in_tmp / "b").exists()
 
 
-@pytest.mark.parametrize("is_repeated", [True, False])
+@pytest.mark.parametrize("is_repeated", [True, pytest.param(False, marks=pytest.mark.process)])
 def test_a_run_that_was_taken_for_dead(in_tmp, small, monkeypatch, capsys, is_repeated):
     """It ends FINISHED, unless another process has repeated it in the meantime."""
     config = compose([*small, "mode=SingleTask"])

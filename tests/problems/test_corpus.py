@@ -264,6 +264,7 @@ class Trap:
         return (print, ("TRAP",))
 
 
+@pytest.mark.process
 def test_a_forged_keras_archive_is_never_unpickled(tmp_path):
     """With and without a network, the file in Keras' cache is checked before it is opened."""
     forged = tmp_path / "keras" / "datasets" / "imdb.npz"

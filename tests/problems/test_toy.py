@@ -18,13 +18,9 @@ STARTS = [(-1.5, 0.4), (1.8, -1.5)]
 WORDS = ["problem=toy", "problem.starts=[[-1.5,0.4],[1.8,-1.5]]", "lam=0.1", "alpha=1"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
-    ("mode", "end"),
-    [
-        pytest.param("SingleTask", None, marks=pytest.mark.process),
-        pytest.param("Multitask", 1.0909, marks=pytest.mark.process),
-        ("Projection", 1.0),
-    ],
+    ("mode", "end"), [("SingleTask", None), ("Multitask", 1.0909), ("Projection", 1.0)]
 )
 def test_the_points_end_where_they_should(in_tmp, mode, end):
     run_id = auxgrad.run([*WORDS, f"mode={mode}"]).run_id

@@ -231,6 +231,7 @@ def test_tables_and_client_agree(store):
         assert direct == asked
 
 
+@pytest.mark.process
 def test_runs_that_add_a_new_data_set_at_once(store):
     """In about one of twenty attempts MLflow refuses all but one of them."""
     with ThreadPoolExecutor(8) as pool:

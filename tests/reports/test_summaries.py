@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -21,6 +22,7 @@ from auxgrad.reports.statistics import Estimate
 ABOUT = '{"accuracy": {"maximize": true}}'
 
 
+@functools.cache
 def identity(lam: float, seed: int) -> Identity:
     return compose(["mode=Multitask", f"lam={lam}", f"seed={seed}"]).identity("f" * 64)
 

@@ -86,12 +86,12 @@ def test_a_file_is_refused_before_anything_is_submitted(tmp_path, cluster, small
 
 
 @pytest.mark.parametrize("words", [[], ["hydra/sweeper=basic"]])
-def test_on_the_command_line(tmp_path, cluster, small, train, words):
+def test_on_the_command_line(tmp_path, cluster, small, forked_train, words):
     pytest.importorskip("submitit")
     path = cluster("node1")
     (tmp_path / "work").mkdir()
     launcher = ["--multirun", "hydra/launcher=slurm", "hydra.launcher.runs_per_task=3"]
-    done = train(*launcher, *words, *small, cwd=tmp_path / "work", PATH=path)
+    done = forked_train(*launcher, *words, *small, cwd=tmp_path / "work", PATH=path)
     assert done.returncode == 1
     assert done.stderr == f"auxgrad: {LINE.format(tmp_path / 'work')}\n"
     assert not (tmp_path / "work/mlflow.db").exists()

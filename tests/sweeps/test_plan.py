@@ -62,7 +62,10 @@ def test_published_grids(planned, experiment, count):
     assert len(shorter.configs) == 3 * count
 
 
-@pytest.mark.parametrize(("experiment", "count"), [("synthetic", 376), ("figure5", 61)])
+@pytest.mark.parametrize(
+    ("experiment", "count"),
+    [pytest.param("synthetic", 376, marks=pytest.mark.process), ("figure5", 61)],
+)
 def test_published_grids_of_three_tasks(planned, experiment, count):
     found = planned("problem=synthetic", **sweeper_of(experiment))
     assert len(found.configs) == 20 * count
@@ -77,6 +80,7 @@ def test_published_grids_of_three_tasks(planned, experiment, count):
     assert len(planned.composed) <= 16  # One for each mode and task.
 
 
+@pytest.mark.process
 def test_all_modes_have_the_same_number_of_settings(planned):
     found = planned("seed=0", **sweeper_of("methods"))
     assert len(found.configs) == 245
@@ -109,31 +113,35 @@ def test_what_a_mode_does_not_use_is_dropped(planned):
     ]
 
 
-def test_each_config_is_what_hydra_would_compose(planned):
+@pytest.mark.parametrize(
+    ("alphas", "sizes"), [((0.5,), (32,)), pytest.param((0.5, 1), (32, 64), marks=pytest.mark.process)]
+)
+def test_each_config_is_what_hydra_would_compose(planned, alphas, sizes):
     """Configs with numbers put in afterwards equal those that Hydra composes."""
     found = planned(
         "mode=Multitask,Orthogonal",
         "lam=0,3,1e2,100",
-        "alpha=0.5,1",
+        f"alpha={','.join(map(str, alphas))}",
         "seed=range(2)",
-        "problem.batch_size=32,64",
+        f"problem.batch_size={','.join(map(str, sizes))}",
         "problem.hidden=[8],[8,4]",
         "tracking.experiment=x",
     )
-    assert found.n_combinations == 2 * 4 * 2 * 2 * 2 * 2
-    # SingleTask; Multitask at 3 and 100; Orthogonal at these with two alphas; all times 2 * 2 * 2.
-    assert len(found.configs) == (1 + 2 + 4) * 8
+    others = 2 * len(sizes) * 2
+    assert found.n_combinations == 2 * 4 * len(alphas) * others
+    # SingleTask; Multitask at 3 and 100; Orthogonal at these with each alpha; all times the others.
+    assert len(found.configs) == (1 + 2 + 2 * len(alphas)) * others
     distinct = [
         ("mode=Orthogonal", "lam=0"),
         *(("mode=Multitask", f"lam={lam}") for lam in (3, 100)),
-        *(("mode=Orthogonal", f"lam={lam}", f"alpha={alpha}") for lam in (3, 100) for alpha in (0.5, 1)),
+        *(("mode=Orthogonal", f"lam={lam}", f"alpha={alpha}") for lam in (3, 100) for alpha in alphas),
     ]
     composed = {
         compose([*setting, *words, "tracking.experiment=x"])
         for setting, *words in itertools.product(
             distinct,
             ["seed=0", "seed=1"],
-            ["problem.batch_size=32", "problem.batch_size=64"],
+            [f"problem.batch_size={size}" for size in sizes],
             ["problem.hidden=[8]", "problem.hidden=[8,4]"],
         )
     }

@@ -44,8 +44,9 @@ def losses(folder, name="auxgrad"):
 
 
 @pytest.mark.process
-def test_a_grid_by_two_workers_serially_and_again(sweep, tmp_path, small):
+def test_a_grid_by_two_workers_serially_and_again(sweep, forked_sweep, new_store, tmp_path, small):
     """All launchers give the same results, and a second sweep has nothing to run."""
+    new_store(tmp_path)
     done = sweep(*GRID, "hydra.launcher.workers=2", *small)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -66,31 +67,32 @@ def test_a_grid_by_two_workers_serially_and_again(sweep, tmp_path, small):
     assert sorted(results) == sorted(parallel.values())
     assert all("Epoch 1/3" in (folder / "output.log").read_text() for folder in folders)
 
-    again = sweep(*GRID, *small)
+    again = forked_sweep(*GRID, *small)
     assert again.returncode == 0
     assert "plan      24 combinations, 14 distinct: 14 finished, 0 to run" in again.stdout
     assert losses(tmp_path) == parallel
 
     # The same sweep in this process, one run after another, with all threads.
-    serial = sweep(*GRID, HERE, "tracking.experiment=serial", *small)
+    serial = forked_sweep(*GRID, HERE, "tracking.experiment=serial", *small)
     assert serial.returncode == 0, serial.stderr
     assert losses(tmp_path, "serial") == parallel
 
     # A larger sweep runs only the new runs; `force` runs all of them again, in new folders.
-    more = sweep("mode=SingleTask", "seed=range(3)", HERE, *small)
+    more = forked_sweep("mode=SingleTask", "seed=range(3)", HERE, *small)
     assert "3 combinations, 3 distinct: 2 finished, 1 to run" in more.stdout
-    forced = sweep("mode=SingleTask", "seed=0", "force=true", HERE, *small)
+    forced = forked_sweep("mode=SingleTask", "seed=0", "force=true", HERE, *small)
     assert "1 combination, 1 distinct: 0 finished, 1 to run" in forced.stdout
     assert len(runs_of(tmp_path)) == GRID_RUNS + 2
     assert len(list(tmp_path.glob("multirun/auxgrad/SingleTask*/seed=0*"))) == 2
 
 
 @pytest.mark.process
-def test_summary_runs(sweep, train, tmp_path, small):
+def test_summary_runs(forked_sweep, forked_train, tmp_path, small):
     def summaries():
         return {run.data.params["config"]: run for run in runs_of(tmp_path, "auxgrad-settings")}
 
-    assert sweep("mode=SingleTask,Multitask", "lam=3", "seed=range(3)", HERE, *small).returncode == 0
+    grid = ("mode=SingleTask,Multitask", "lam=3", "seed=range(3)", *small)
+    assert forked_sweep(*grid, HERE).returncode == 0
     first = summaries()
     assert len(first) == len(runs_of(tmp_path, "auxgrad-settings")) == 2
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
@@ -110,10 +112,10 @@ def test_summary_runs(sweep, train, tmp_path, small):
         assert curve[0].value == pytest.approx(sum(points[0].value for points in each) / 3)
         assert "seed" not in summary.data.params
     # With one more seed of one setting, only its summary is rewritten.
-    assert sweep("mode=SingleTask,Multitask", "lam=3", "seed=range(3)", *small).returncode == 0
+    assert forked_sweep(*grid).returncode == 0
     # A single run counts in the next sweep.
-    assert train("mode=Projection", "lam=0", "seed=3", *small).returncode == 0
-    done = sweep("mode=SingleTask", "seed=range(4)", *small)
+    assert forked_train("mode=Projection", "lam=0", "seed=3", *small).returncode == 0
+    done = forked_sweep("mode=SingleTask", "seed=range(4)", *small)
     assert "4 combinations, 4 distinct: 4 finished, 0 to run" in done.stdout
     second = summaries()
     assert len(runs_of(tmp_path, "auxgrad-settings")) == 2
@@ -123,7 +125,8 @@ def test_summary_runs(sweep, train, tmp_path, small):
 
 
 @pytest.mark.process
-def test_failures_are_reported_and_other_runs_continue(sweep, tmp_path, small, failing):
+def test_failures_are_reported_and_other_runs_continue(sweep, new_store, tmp_path, small, failing):
+    new_store(tmp_path)
     arguments = ("mode=Multitask", "lam=1,666,667,3", *small)
     done = sweep(*arguments, "hydra.launcher.workers=1", **failing)
     assert done.returncode == 1
@@ -142,15 +145,16 @@ def test_failures_are_reported_and_other_runs_continue(sweep, tmp_path, small, f
     traces += [tmp_path / "mlartifacts" / r.info.run_id / "artifacts/traceback.txt" for r in failed]
     assert all("RuntimeError: the disk is full" in trace.read_text() for trace in traces)
     # A second sweep runs only the failed run, which fails once without retries.
-    again = sweep(*arguments, "retries=0", **failing)
+    again = sweep(*arguments, "retries=0", HERE, **failing)
     assert again.returncode == 1
     assert "4 distinct: 3 finished, 1 to run" in again.stdout
     assert statuses(tmp_path) == {"FINISHED": 3, "FAILED": 3, "KILLED": 1}
 
 
 @pytest.mark.process
-def test_fail_fast_stops_at_the_first(sweep, tmp_path, small, failing):
+def test_fail_fast_stops_at_the_first(sweep, new_store, tmp_path, small, failing):
     """A crashed run is retried first, and the sweep stops when it fails for good."""
+    new_store(tmp_path)
     arguments = ("mode=Multitask", "lam=1,666,3,10", "fail_fast=true")
     done = sweep(*arguments, "hydra.launcher.workers=1", *small, **failing)
     assert done.returncode == 1
@@ -158,11 +162,11 @@ def test_fail_fast_stops_at_the_first(sweep, tmp_path, small, failing):
     assert statuses(tmp_path) == {"FINISHED": 1, "FAILED": 2}
 
 
-def test_an_error_in_the_data_is_not_tried_again(sweep, tmp_path, small):
+def test_an_error_in_the_data_is_not_tried_again(forked_sweep, tmp_path, small):
     """The sweeper loads all data first, so that an error ends the sweep before any run."""
     broken = tmp_path / "broken.tar.gz"
     broken.write_bytes(b"\x1f\x8b broken")
-    done = sweep(*small, f"data.path={broken},{small[1].partition('=')[2]}")
+    done = forked_sweep(*small, f"data.path={broken},{small[1].partition('=')[2]}")
     assert done.returncode == 1
     assert done.stderr.startswith(f"auxgrad: data.path={broken}: not a complete .tar.gz archive")
     assert done.stderr.count("\n") == 1
@@ -189,8 +193,8 @@ def test_an_error_in_the_data_is_not_tried_again(sweep, tmp_path, small):
         (["lam=interval(1,2)"], "lam=interval(1,2): the grid sweeper needs single values"),
     ],
 )
-def test_wrong_input(sweep, tmp_path, arguments, line):
-    done = sweep(*arguments)
+def test_wrong_input(forked_sweep, tmp_path, arguments, line):
+    done = forked_sweep(*arguments)
     assert done.returncode == 1
     assert done.stderr.startswith(f"auxgrad: {line}")
     assert done.stderr.count("\n") == 1
@@ -198,14 +202,14 @@ def test_wrong_input(sweep, tmp_path, arguments, line):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_custom_experiment_as_in_the_reference(sweep, tmp_path, small):
+def test_a_custom_experiment_as_in_the_reference(forked_sweep, tmp_path, small):
     text = (REPOSITORY / "docs/reference/sweeps.md").read_text(encoding="utf-8")
     text = text.partition('title="conf/experiment/best.yaml"\n')[2].partition("```")[0]
     (tmp_path / "mine/experiment").mkdir(parents=True)
     (tmp_path / "mine/experiment/best.yaml").write_text(text)
-    done = sweep("--config-dir=mine", "experiment=best", "dry_run=true", *small)
+    done = forked_sweep("--config-dir=mine", "experiment=best", "dry_run=true", *small)
     assert "plan      40 combinations, 40 distinct: 0 finished, 40 to run" in done.stdout, done.stderr
-    shorter = sweep("--config-dir=mine", "experiment=best", "seed=1", "dry_run=true", *small)
+    shorter = forked_sweep("--config-dir=mine", "experiment=best", "seed=1", "dry_run=true", *small)
     assert "plan      4 combinations, 4 distinct" in shorter.stdout
 
 
@@ -225,8 +229,8 @@ def test_an_experiment_needs_multirun(train, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_of_the_paper(sweep, tmp_path, small):
-    done = sweep("experiment=paper", "dry_run=true", *small)
+def test_the_plan_of_the_paper(forked_sweep, tmp_path, small):
+    done = forked_sweep("experiment=paper", "dry_run=true", *small)
     assert done.returncode == 0
     assert "plan      3,600 combinations, 2,750 distinct: 0 finished, 2,750 to run" in done.stdout
     assert not (tmp_path / "multirun").exists()
@@ -254,8 +258,9 @@ LONG = ("problem.epochs=100000", "problem.patience=100000")
     ("number", "status"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
 )
-def test_interrupted_once_runs_end_cleanly(tmp_path, small, number, status):
+def test_interrupted_once_runs_end_cleanly(new_store, tmp_path, small, number, status):
     """Ctrl-C sends the signal to all processes of the terminal."""
+    new_store(tmp_path)
     command = [*SWEEP, "mode=SingleTask", "seed=range(4)", "hydra.launcher.workers=2", *small, *LONG]
     process = started(command, tmp_path, start_new_session=True)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["RUNNING"] == 2)
@@ -271,7 +276,8 @@ def test_interrupted_once_runs_end_cleanly(tmp_path, small, number, status):
 
 
 @pytest.mark.process
-def test_a_second_interrupt_stops_at_once(tmp_path, small):
+def test_a_second_interrupt_stops_at_once(new_store, tmp_path, small):
+    new_store(tmp_path)
     command = [*SWEEP, "mode=SingleTask", "hydra.launcher.workers=1", *small, *LONG]
     process = started(command, tmp_path)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["RUNNING"] == 1)
@@ -290,8 +296,9 @@ def test_a_second_interrupt_stops_at_once(tmp_path, small):
 
 
 @pytest.mark.process
-def test_a_killed_sweep_is_resumed(tmp_path, small, sweep):
+def test_a_killed_sweep_is_resumed(new_store, tmp_path, small):
     """Kill the sweeper alone, then the sweeper and its workers, then repeat the command."""
+    new_store(tmp_path)
     command = [*SWEEP, "mode=SingleTask", "seed=range(6)", "hydra.launcher.workers=1", *small]
     command += ["problem.epochs=100", "problem.patience=100"]
     for everything in (False, True):
@@ -337,10 +344,11 @@ def test_two_sweeps_at_once_share_the_work(tmp_path, small):
 
 
 @pytest.mark.process
-def test_on_a_terminal_there_is_a_live_line(tmp_path, small):
+def test_on_a_terminal_there_is_a_live_line(new_store, tmp_path, small):
     """The name of the folder needs quotes in Hydra's grammar."""
     folder = tmp_path / "it's here"
     folder.mkdir()
+    new_store(folder)
     command = [*SWEEP, "mode=SingleTask", "seed=range(3)", "hydra.launcher.workers=1", *small]
     command += ['hydra.sweeper.dir="it\'s mine"']
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}

@@ -23,7 +23,10 @@ def side_loss(x, y, y_pred):
 
 
 KINDS = {"decay": WeightDecay(), "loss": AuxiliaryLoss(side_loss)}
-both = pytest.mark.parametrize("kind", KINDS)
+# Each kind compiles a model of its own. The default suite has the kind that matters more to a test.
+MORE = {kind: pytest.param(kind, marks=pytest.mark.process) for kind in KINDS}
+decay_first = pytest.mark.parametrize("kind", ["decay", MORE["loss"]])
+loss_first = pytest.mark.parametrize("kind", ["loss", MORE["decay"]])
 
 
 def network(between=None, **hidden):
@@ -104,7 +107,7 @@ def clipped(gradients, clipnorm=None, global_clipnorm=None, clipvalue=None):
     return [g * min(1, global_clipnorm / np.linalg.norm(norms)) for g in gradients]
 
 
-@both
+@decay_first
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
 def test_clipping_is_of_the_total_and_not_of_decay(kind, clip):
     limit = {clip: 0.3}
@@ -122,7 +125,7 @@ def test_clipping_is_of_the_total_and_not_of_decay(kind, clip):
     )
 
 
-@both
+@decay_first
 @pytest.mark.parametrize("who", ["schedule", "callback"])
 def test_decay_has_the_learning_rate_of_its_own_step(kind, who):
     rates = [RATE * 0.5**step for step in range(STEPS)]
@@ -145,7 +148,7 @@ def test_decay_has_the_learning_rate_of_its_own_step(kind, who):
     assert_alike(net, by_hand(network(), kind, descend, rates))
 
 
-@both
+@decay_first
 def test_averaged_weights_and_their_return(kind):
     """With `use_ema` the weights become their average every third step and at the end."""
     options = {"use_ema": True, "ema_momentum": 0.6, "ema_overwrite_frequency": 3}
@@ -175,7 +178,7 @@ def test_averaged_weights_and_their_return(kind):
         np.testing.assert_allclose(variable, average[-1][variable.path], rtol=1e-4, atol=1e-5)
 
 
-@both
+@decay_first
 def test_constraints_hold_after_every_step(kind):
     def constrained():
         return network(kernel_constraint=keras.constraints.UnitNorm(axis=0))
@@ -186,7 +189,7 @@ def test_constraints_hold_after_every_step(kind):
     assert_alike(net, by_hand(constrained(), kind, keras.optimizers.Adam(RATE).apply_gradients))
 
 
-@both
+@loss_first
 def test_sparse_input_in_sixteen_bits(kind):
     """The result is that of the dense layer on dense input, with the same policy."""
     x = (np.random.default_rng(1).random((16, 30)) < 0.2).astype(np.float32)
@@ -229,7 +232,7 @@ class Heads(keras.Model):
         return {name: head(shared) for name, head in self.heads.items()}
 
 
-@both
+@loss_first
 def test_networks_that_are_built_by_their_first_batch(kind, tmp_path):
     def fresh():
         keras.utils.set_random_seed(0)
@@ -250,7 +253,7 @@ def test_networks_that_are_built_by_their_first_batch(kind, tmp_path):
     assert_alike(model, loaded, rtol=0, atol=0)
 
 
-@both
+@loss_first
 def test_moving_statistics_go_on_once_a_step(kind):
     net = trained(network(keras.layers.BatchNormalization), kind, keras.optimizers.SGD(RATE))
     wanted = network(keras.layers.BatchNormalization)
@@ -263,7 +266,7 @@ def test_moving_statistics_go_on_once_a_step(kind):
     assert_alike(still, plain)
 
 
-@both
+@loss_first
 def test_dropout_has_one_mask_a_step_and_the_same_again(kind):
     dropout = functools.partial(keras.layers.Dropout, 0.5, seed=3)
     nets = [trained(network(dropout), kind, keras.optimizers.SGD(RATE)) for _ in range(2)]
@@ -277,7 +280,7 @@ class Interrupted(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@both
+@loss_first
 def test_training_that_is_resumed_ends_alike(kind, tmp_path):
     whole, broken, new = (auxiliary_model(network(), kind, "adam") for _ in range(3))
     fit(whole, epochs=3)

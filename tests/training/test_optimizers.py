@@ -53,7 +53,9 @@ def assert_same(one, other, tolerance=1e-6):
     "options",
     [
         {"mode": "Projection"},
-        {"mode": "Orthogonal", "overall": True, "start": "first"},
+        pytest.param(
+            {"mode": "Orthogonal", "overall": True, "start": "first"}, marks=pytest.mark.process
+        ),
         {"mode": "SingleTask"},
     ],
     ids=lambda options: options["mode"],
@@ -72,6 +74,7 @@ def test_nothing_changes_before_the_last_part():
     assert started.censoring_statistics() == {}
 
 
+@pytest.mark.process
 def test_a_model_saved_between_parts_goes_on_to_the_same_bits(tmp_path):
     whole = train(model(adam(gradient_accumulation_steps=4)), steps=1, parts=16)
     half = model(adam(gradient_accumulation_steps=4))
@@ -93,6 +96,7 @@ def test_scaled_losses_give_the_same_step(mode):
     assert_same(plain, train(model(keras.optimizers.LossScaleOptimizer(adam()), mode)))
 
 
+@pytest.mark.process
 def test_scaling_and_accumulation_together():
     plain = train(model(adam()))
     inner = adam(gradient_accumulation_steps=4)

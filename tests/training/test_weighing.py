@@ -46,7 +46,7 @@ def directions(net):
     return *(tape.gradient(losses[name], values) for name in Y), [tf.identity(v) for v in values]
 
 
-@pytest.mark.parametrize("overall", [False, True])
+@pytest.mark.parametrize("overall", [False, pytest.param(True, marks=pytest.mark.process)])
 @pytest.mark.parametrize("mode", [mode for mode in JOINT if mode != "GradVac"])
 def test_steps_are_those_of_combine(mode, overall):
     model, net = model_of(mode, overall, run_eagerly=True), network()
@@ -117,7 +117,7 @@ def test_gradvac_remembers_cosines():
     assert np.abs(memory).max() > 0.01
 
 
-@pytest.mark.parametrize("mode", ["GradVac", "RandomWeighting"])
+@pytest.mark.parametrize("mode", [pytest.param("GradVac", marks=pytest.mark.process), "RandomWeighting"])
 def test_compiled_restarted_and_loaded_the_same(mode, tmp_path):
     whole = model_of(mode, overall=False)
     whole.fit(X, Y, batch_size=8, epochs=3, shuffle=False, verbose=0)
