@@ -9,7 +9,6 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +31,7 @@ from auxgrad.record import links
 from auxgrad.record.claims import AlreadyFinished, refuse_second
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import Store
-from auxgrad.record.stored import METRICS, StoredRun
+from auxgrad.record.stored import METRICS
 from auxgrad.record.writing import PATIENCE_SECONDS, Dataset, RunWriter, StoreUnavailable
 from auxgrad.training import devices
 
@@ -115,8 +114,8 @@ class Session:
                 writer = store.start_run(identity, tags, _dataset(config, data), once, resumes)
                 try:
                     result = self._train(config, writer, folder, resumption)
-                    rivals = (lambda: store.runs(key=identity.key)) if once else list
-                    is_recorded = self._record(config, writer, folder, log_model, result, store, rivals)
+                    key = identity.key if once else None
+                    is_recorded = self._record(config, writer, folder, log_model, result, store, key)
                 except (AlreadyFinished, RunsElsewhere):
                     writer.end("KILLED")
                     print(f"repeated  run {writer.run_id}: another process took it for dead")
@@ -175,9 +174,11 @@ class Session:
         log_model: bool,
         result: Result,
         store: Store,
-        rivals: Callable[[], list[StoredRun]],
+        key: str | None,
     ) -> bool:
         """Send the result to the store, or keep it in the folder; return whether it was sent.
+
+        With its key, the run is not finished if another one of the same identity has replaced it.
 
         Raises:
             AlreadyFinished, RunsElsewhere: Another process took this run for dead and repeated it.
@@ -196,8 +197,8 @@ class Session:
             if keeps_model:
                 with writer.artifact(MODEL_FILE) as path:
                     network.save(path)
-            if writer.status() != "RUNNING":
-                refuse_second(run for run in rivals() if run.run_id != writer.run_id)
+            if key and writer.status() != "RUNNING":
+                refuse_second(run for run in store.runs(key=key) if run.run_id != writer.run_id)
             writer.end("FINISHED")
         except StoreUnavailable as error:
             if keeps_model:
@@ -229,9 +230,8 @@ def _interruption(error: BaseException) -> BaseException | None:
 def _end_unfinished(writer: RunWriter, status: str, folder: Path, can_resume: bool) -> None:
     """Record the end of a run that did not finish; errors here must not hide the original error."""
     with contextlib.suppress(Exception):
-        if (
-            writer.status(patience=0) == "FINISHED"
-        ):  # The signal arrived after the store had marked the run FINISHED.
+        # The signal may have arrived after the store had marked the run FINISHED.
+        if writer.status(patience=0) == "FINISHED":
             Checkpoint.remove(folder / FILE)
             return
     if status == "FAILED":

@@ -70,8 +70,8 @@ def filter_outage_logs() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-_OUTAGES = ["INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"]
-_OUTAGES += ["REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"]  # HTTP status 429.
+# The last two are HTTP status 429.
+_OUTAGES = "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"
 
 
 def is_outage(error: Exception) -> bool:
