@@ -7,14 +7,14 @@ from pathlib import Path
 
 from auxgrad.config.entry import exit_cleanly, split_arguments
 from auxgrad.config.schema import TrackingConfig
-from auxgrad.errors import ConfigError
+from auxgrad.errors import ConfigError, TrackingError
 from auxgrad.execution import delivery
 from auxgrad.record.opening import open_store
 from auxgrad.record.store import Store
 
 DESCRIPTION = """\
 Delivers the records of finished runs whose tracking store did not answer. Such a run has kept its record
-in its output folder, as unsent.json. The next sweep delivers the records of its own experiment too.
+in its output folder, as unsent-RUN_ID.json. The next sweep of the same experiment delivers them too.
 
 arguments:
   tracking.uri=ADDRESS  the store, unless MLFLOW_TRACKING_URI is set; default: mlflow.db
@@ -53,18 +53,28 @@ def sync(folders: list[Path], tracking: TrackingConfig) -> None:
     Args:
         folders: the folders to search.
         tracking: the store; the records name their experiments.
+
+    Raises:
+        TrackingError: a record could not be delivered. Raised after the others were delivered.
     """
     files = list(delivery.find(folders))
     stores: dict[str, Store] = {}
+    failed = 0
     for file in files:
         try:
             experiment = delivery.experiment_of(file)
+            if experiment not in stores:
+                named = TrackingConfig(uri=tracking.uri, experiment=experiment)
+                stores[experiment] = open_store(named, create=False)
+            outcome = delivery.deliver(file, stores[experiment])
         except FileNotFoundError:  # Another process has delivered it.
             continue
-        if experiment not in stores:
-            named = TrackingConfig(uri=tracking.uri, experiment=experiment)
-            stores[experiment] = open_store(named, create=False)
-        print(f"sync      {delivery.deliver(file, stores[experiment])}", flush=True)
+        except TrackingError as error:
+            failed += 1
+            outcome = str(error)
+        print(f"sync      {outcome}", flush=True)
+    if failed:
+        raise TrackingError(f"{failed} of {len(files)} records could not be delivered")
     if not files:
         print(f"sync      nothing to deliver below {', '.join(map(str, folders))}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,38 @@ from auxgrad.record.store import Store
 from auxgrad.record.stored import RUN_KEY
 from auxgrad.record.writing import RunWriter
 
-FILE = "unsent.json"
+FILES = "unsent-*.json"  # One for each run, because several runs may share an output folder.
 FORMAT = 1
 
 
-def keep(folder: Path, store: Store, writer: RunWriter, files: Iterable[str]) -> Path:
+def unsent_file(folder: Path, run_id: str, ending: str = "json") -> Path:
+    """Return the path of a file that belongs to the unsent record of a run."""
+    return folder / f"unsent-{run_id}.{ending}"
+
+
+def keep(folder: Path, store: Store, writer: RunWriter, files: Mapping[str, str]) -> Path:
     """Write the unsent values of a finished run to a file in its output folder.
 
     Args:
         folder: The output folder.
         store: The store that the record belongs to.
         writer: The writer of the run, which holds the unsent values.
-        files: The names of the files in the folder that are artifacts.
+        files: The names of files in the folder, by the names that they have as artifacts. They
+            are deleted when the record has been delivered.
 
     Returns:
         The path of the file.
     """
-    file = folder / FILE
+    file = unsent_file(folder, writer.run_id)
     content = {
         "format": FORMAT,
         "experiment": store.name,
         "run_id": writer.run_id,
         "metrics": writer.pending,
         "tags": writer.pending_tags,
-        "files": list(files),
+        "files": dict(files),
     }
-    new = file.with_name(f"{FILE}.new")
+    new = file.with_suffix(".new")
     new.write_text(json.dumps(content), encoding="utf-8")
     new.replace(file)
     return file
@@ -48,7 +54,7 @@ def keep(folder: Path, store: Store, writer: RunWriter, files: Iterable[str]) ->
 def find(folders: Iterable[Path]) -> Iterator[Path]:
     """Yield the files of undelivered records below these folders."""
     for folder in folders:
-        yield from sorted(folder.rglob(FILE))
+        yield from sorted(folder.rglob(FILES))
 
 
 def experiment_of(file: Path) -> str:
@@ -62,7 +68,7 @@ def experiment_of(file: Path) -> str:
 
 
 def deliver(file: Path, store: Store) -> str:
-    """Send a record to its store, and delete the file.
+    """Send a record to its store, and delete its files.
 
     If another run with the same identity has finished in the meantime, the record is dropped, so
     that the store keeps a single finished run of this identity. While another process repeats the
@@ -105,13 +111,15 @@ def deliver(file: Path, store: Store) -> str:
         writer.restore_pending(content["metrics"])
         for name, value in content["tags"].items():
             writer.tag(name, value)
-        for name in content["files"]:
-            with writer.artifact(name) as path:
+        for artifact, name in content["files"].items():
+            with writer.artifact(artifact) as path:
                 shutil.copyfile(file.with_name(name), path)
         writer.flush()
         writer.end("FINISHED")
         outcome = "delivered"
     file.unlink(missing_ok=True)
+    for name in content["files"].values():
+        file.with_name(name).unlink(missing_ok=True)
     return f"run {run_id} {outcome}"
 
 

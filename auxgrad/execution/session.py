@@ -200,14 +200,18 @@ class Session:
             if key and writer.status() != "RUNNING":
                 refuse_second(run for run in store.runs(key=key) if run.run_id != writer.run_id)
             writer.end("FINISHED")
+            is_recorded = True
         except StoreUnavailable as error:
+            is_recorded, files = False, {}
             if keeps_model:
-                network.save(folder / MODEL_FILE)
-            kept = delivery.keep(folder, store, writer, [MODEL_FILE] if keeps_model else [])
+                model = delivery.unsent_file(folder, writer.run_id, "keras")
+                network.save(model)
+                files[MODEL_FILE] = model.name
+            kept = delivery.keep(folder, store, writer, files)
             print(f"unsent    {error}")
             print(f"          its record is in {kept}; `python -m auxgrad.sync` delivers it")
         Checkpoint.remove(folder / FILE)
-        return not (folder / delivery.FILE).exists()
+        return is_recorded
 
 
 def _interruption(error: BaseException) -> BaseException | None:

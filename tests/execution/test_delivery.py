@@ -26,6 +26,7 @@ from auxgrad.record import writing
 from auxgrad.record.opening import open_store
 from auxgrad.record.stored import RUN_KEY
 from auxgrad.record.writing import StoreUnavailable
+from auxgrad.sync import sync
 
 TINY = ("problem=toy", "mode=SingleTask", "problem.epochs=3")
 
@@ -160,7 +161,7 @@ def test_a_store_that_stays_away(in_tmp, place, tracking, away, monkeypatch, cap
         monkeypatch.setattr(method, "__defaults__", (0,))
     elsewhere = away()
     result = Session().run(compose([*TINY, *words(tracking)]), in_tmp / "out", log_model=True)
-    file = in_tmp / "out" / delivery.FILE
+    file = delivery.unsent_file(in_tmp / "out", result.run_id)
     out = capfd.readouterr().out
     assert f"its record is in {file}; `python -m auxgrad.sync` delivers it" in out
     assert json.loads((in_tmp / "out" / "result.json").read_text())["test_loss"] == result.test_loss
@@ -181,23 +182,38 @@ def test_a_store_that_stays_away(in_tmp, place, tracking, away, monkeypatch, cap
         "config.yaml",
         "model.keras",
     ]
+    assert not list((in_tmp / "out").glob("unsent-*"))
     file.write_text(kept)
     assert delivery.deliver(file, store) == f"run {run.run_id} was delivered before"
 
 
-def test_a_store_that_goes_away_before_it_has_the_model(in_tmp, tracking, monkeypatch, capfd):
+def test_runs_of_one_folder_whose_models_the_store_lacks(in_tmp, tracking, monkeypatch, capfd):
+    """Each run keeps a record and a model of its own; a damaged record does not stop the others."""
+
     def fail(*_):
         raise MlflowException("API request failed with exception ConnectionError")
 
+    session, folder = Session(), in_tmp / "out"
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_artifact", fail)
-        config = compose([*TINY, *words(tracking)])
-        result = Session().run(config, in_tmp / "out", log_model=True)
-    assert "unsent    run" in capfd.readouterr().out
-    store = open_store(tracking)
-    assert delivery.deliver(in_tmp / "out" / delivery.FILE, store) == f"run {result.run_id} delivered"
-    [run] = store.runs("FINISHED")
-    assert "model.keras" in [each.path for each in store.client.list_artifacts(run.run_id)]
+        configs = [compose([*TINY, *words(tracking), f"seed={seed}"]) for seed in (0, 1)]
+        results = [session.run(config, folder, log_model=True) for config in configs]
+    assert capfd.readouterr().out.count("unsent    run") == 2
+    models = [delivery.unsent_file(folder, each.run_id, "keras").read_bytes() for each in results]
+    assert models[0] != models[1]
+    damaged = delivery.unsent_file(folder, "damaged")
+    damaged.write_text("{")
+    with pytest.raises(TrackingError, match="1 of 3 records could not be delivered"):
+        sync([folder], tracking)
+    assert list(folder.glob("unsent-*")) == [damaged]
+    assert f"sync      {damaged}: cannot be read" in capfd.readouterr().out
+    artifacts = in_tmp / "store" / "mlartifacts"
+    for result, model in zip(results, models, strict=True):
+        [stored] = artifacts.glob(f"**/{result.run_id}/artifacts/model.keras")
+        assert stored.read_bytes() == model
+    assert {each.run_id for each in open_store(tracking).runs("FINISHED")} == {
+        each.run_id for each in results
+    }
 
 
 def test_a_run_that_was_repeated_in_the_meantime(in_tmp, tracking, capsys):
@@ -207,19 +223,20 @@ def test_a_run_that_was_repeated_in_the_meantime(in_tmp, tracking, capsys):
     [run] = store.runs()
     lost = store.client.create_run(store.experiment_id, tags=dict(run.tags))
     content = {"format": 1, "experiment": "e", "run_id": lost.info.run_id}
-    file = in_tmp / delivery.FILE
-    file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": []}))
+    file = delivery.unsent_file(in_tmp, lost.info.run_id)
+    file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": {}}))
     assert f"repeated in the meantime, as run {result.run_id}" in delivery.deliver(file, store)
     assert [each.run_id for each in store.runs("FINISHED")] == [result.run_id]
 
 
 def test_a_run_that_another_process_makes_or_delivers(in_tmp, tracking):
-    store, file = open_store(tracking), in_tmp / delivery.FILE
+    store = open_store(tracking)
     lost = store.client.create_run(store.experiment_id, tags={RUN_KEY: "k"})
+    file = delivery.unsent_file(in_tmp, lost.info.run_id)
     store.client.set_terminated(lost.info.run_id, "KILLED")
     again = store.client.create_run(store.experiment_id, tags={RUN_KEY: "k", **process_tags()})
     content = {"format": 1, "experiment": "e", "run_id": lost.info.run_id}
-    file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": []}))
+    file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": {}}))
     assert f"is being made again, in process {os.getpid()} on" in delivery.deliver(file, store)
     assert file.exists()
     assert store.runs("FINISHED") == []
@@ -229,7 +246,7 @@ def test_a_run_that_another_process_makes_or_delivers(in_tmp, tracking):
 
 
 def test_what_cannot_be_delivered(in_tmp, tracking):
-    store, file = open_store(tracking), in_tmp / delivery.FILE
+    store, file = open_store(tracking), delivery.unsent_file(in_tmp, "x")
     for content, line in [
         ('{"format": 1', "cannot be read"),
         ('{"format": 2}', "format 2, not 1"),

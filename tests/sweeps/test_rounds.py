@@ -188,12 +188,11 @@ def test_records_that_cannot_be_delivered_stop_no_sweep(make, in_tmp, capsys):
     folder.mkdir()
     for lam, run_id, reason in ((1, "x", "is not in"), (2, deleted, "was deleted from")):
         content = {"format": 1, "experiment": make.store.name, "run_id": run_id}
-        (folder / delivery.FILE).write_text(
-            json.dumps({**content, "metrics": [], "tags": {}, "files": []})
-        )
+        file = delivery.unsent_file(folder, run_id)
+        file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": {}}))
         assert make([lam]) == ([lam], 1)
-        assert f"unsent.json: run {run_id} {reason}" in capsys.readouterr().out
-        assert (folder / delivery.FILE).exists()
+        assert f"{file.name}: run {run_id} {reason}" in capsys.readouterr().out
+        assert file.exists()
 
 
 def test_records_of_the_sweep_itself_are_delivered_at_its_end(make, small, fingerprint, in_tmp, capsys):
@@ -207,14 +206,14 @@ def test_records_of_the_sweep_itself_are_delivered_at_its_end(make, small, finge
             writer.metric(name, value, 8)
         folder = in_tmp / make.store.name / "any"
         folder.mkdir(parents=True)
-        delivery.keep(folder, make.store, writer, [])
+        delivery.keep(folder, make.store, writer, {})
         writer.end("KILLED")
         return result
 
     assert make([1], {1: [unsent]}) == ([1], 1)
     assert make.store.finished_keys() == {identity.key}
     assert "summary   1 setting" in capsys.readouterr().out
-    assert not list(in_tmp.rglob(delivery.FILE))
+    assert not list(in_tmp.rglob(delivery.FILES))
 
 
 @contextlib.contextmanager
