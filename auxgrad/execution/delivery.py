@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from auxgrad.errors import TrackingError
+from auxgrad.errors import RunsElsewhere, TrackingError
+from auxgrad.record.claims import AlreadyFinished
 from auxgrad.record.remote import stored
 from auxgrad.record.store import Store
-from auxgrad.record.stored import RUN_KEY
 from auxgrad.record.writing import RunWriter
 
 FILES = "unsent-*.json"  # One for each run, because several runs may share an output folder.
@@ -96,31 +96,33 @@ def deliver(file: Path, store: Store) -> str:
         raise TrackingError(f"{file}: run {run_id} is not in {store.name} ({reason})") from None
     if run.info.lifecycle_stage == "deleted":
         raise TrackingError(f"{file}: run {run_id} was deleted from {store.name}")
-    key = stored(run).tags.get(RUN_KEY, "")
-    for rival in store.mark_dead(store.runs("RUNNING", key)):
-        if rival.status == "RUNNING" and rival.run_id != run_id:
-            return f"run {run_id} is being made again, in {rival.process_name}; {file} stays"
-    others = store.runs("FINISHED", key)
-    if any(other.run_id == run_id for other in others):
-        outcome = "was delivered before"
-    elif others:
-        outcome = f"was repeated in the meantime, as run {others[0].run_id}"
-    else:
-        writer = RunWriter(store.client, run)
-        writer.skip_stored(run.data.metrics)
-        writer.restore_pending(content["metrics"])
-        for name, value in content["tags"].items():
-            writer.tag(name, value)
-        for artifact, name in content["files"].items():
-            with writer.artifact(artifact) as path:
-                shutil.copyfile(file.with_name(name), path)
-        writer.flush()
-        writer.end("FINISHED")
-        outcome = "delivered"
+    try:
+        with store.claimed(stored(run)):
+            if store.client.get_run(run_id).info.status == "FINISHED":
+                outcome = "was delivered before"
+            else:
+                _send(content, file.parent, RunWriter(store.client, run), run.data.metrics)
+                outcome = "delivered"
+    except RunsElsewhere as error:
+        return f"run {run_id} {error}; {file} stays"
+    except AlreadyFinished as error:
+        outcome = f"was repeated in the meantime, as run {error.run.run_id}"
     file.unlink(missing_ok=True)
     for name in content["files"].values():
         file.with_name(name).unlink(missing_ok=True)
     return f"run {run_id} {outcome}"
+
+
+def _send(content: Mapping[str, Any], folder: Path, writer: RunWriter, recorded: Iterable[str]) -> None:
+    writer.skip_stored(recorded)
+    writer.restore_pending(content["metrics"])
+    for name, value in content["tags"].items():
+        writer.tag(name, value)
+    for artifact, name in content["files"].items():
+        with writer.artifact(artifact) as path:
+            shutil.copyfile(folder / name, path)
+    writer.flush()
+    writer.end("FINISHED")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -54,6 +54,32 @@ def refuse_second(runs: Iterable[StoredRun]) -> None:
             raise RunsElsewhere(f"is running elsewhere, in {run.process_name}")
 
 
+def ask(own: str, existing: Callable[[], Iterable[StoredRun]], once: bool) -> bool:
+    """Return whether the process that has opened a run as ASKING may set it to HELD.
+
+    Args:
+        own: the id of the run.
+        existing: a function that returns the runs of the identity, after those of dead processes were
+            marked.
+        once: whether to refuse a second run of the identity.
+
+    Raises:
+        AlreadyFinished, RunsElsewhere: with `once`, another run is finished, or a rival holds its run.
+    """
+    seen: list[StoredRun] = []
+
+    def rivals() -> list[StoredRun]:
+        seen[:] = [run for run in existing() if run.run_id != own]
+        return [run for run in seen if run.status == "RUNNING"]
+
+    keeps = may_keep(own, rivals)
+    if once:
+        refuse_second(seen)
+        if not keeps:
+            raise RunsElsewhere("is being started elsewhere")
+    return keeps
+
+
 def may_keep(own: str, rivals: Callable[[], Iterable[StoredRun]]) -> bool:
     """Return whether the process that has opened a run as ASKING may set it to HELD.
 

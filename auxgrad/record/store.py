@@ -12,11 +12,11 @@ from filelock import FileLock
 
 from auxgrad.config.addresses import sqlite_file
 from auxgrad.config.identity import Identity
-from auxgrad.errors import RunsElsewhere, TrackingError, without_passwords
+from auxgrad.errors import TrackingError, without_passwords
 from auxgrad.process.liveness import Observer, process_tags, stable_tags
 from auxgrad.process.locks import holding
 from auxgrad.record import view
-from auxgrad.record.claims import ASKING, CLAIM, HELD, may_keep, refuse_second
+from auxgrad.record.claims import ASKING, CLAIM, HELD, ask, refuse_second
 from auxgrad.record.database import Database
 from auxgrad.record.environment import context_tags
 from auxgrad.record.remote import Server, stored
@@ -68,7 +68,7 @@ class Store:
         once: bool = False,
         resumes: Callable[[StoredRun], bool] = lambda run: False,
     ) -> RunWriter:
-        """Open a run with status RUNNING: a new one, or an interrupted one that is resumed.
+        """Open a run, a new one or an interrupted one that is resumed, and return its writer.
 
         The runs of the same identity whose processes are dead are marked KILLED first.
 
@@ -78,9 +78,6 @@ class Store:
             dataset: what the run is trained on.
             once: whether to refuse a second run of this identity while one is finished or running.
             resumes: a function that returns whether to resume a KILLED run of this identity.
-
-        Returns:
-            The writer of the run.
 
         Raises:
             AlreadyFinished, RunsElsewhere: with `once`, see `refuse_second`.
@@ -93,7 +90,7 @@ class Store:
         own = {IDENTITY: text, RUN_KEY: identity.key, SETTING_KEY: identity.setting_key}
         tags = {**context_tags(), **tags, **process_tags(), **own}
         with self._lock() as is_locked:
-            before = self.mark_dead(self.runs(key=identity.key))
+            before = self._existing(identity.key)
             if once:
                 refuse_second(before)
             interrupted = next((run for run in before if run.status == "KILLED" and resumes(run)), None)
@@ -145,31 +142,52 @@ class Store:
     ) -> RunWriter:
         """Open the run in a store without a lock, see `auxgrad.record.claims`."""
         writer = self._open(identity, {**tags, CLAIM: ASKING}, dataset, None)
-        seen: list[StoredRun] = []
-
-        def rivals() -> list[StoredRun]:
-            existing = self.mark_dead(self.runs(key=identity.key))
-            seen[:] = [run for run in existing if run.run_id != writer.run_id]
-            return [run for run in seen if run.status == "RUNNING"]
-
         try:
-            keeps = may_keep(writer.run_id, rivals)
-            if once:
-                refuse_second(seen)
-                if not keeps:
-                    raise RunsElsewhere("is being started elsewhere")
+            keeps = ask(writer.run_id, lambda: self._existing(identity.key), once)
         except BaseException:
             with contextlib.suppress(Exception):
-                writer.end("KILLED")
-                self.client.delete_run(writer.run_id)
+                self._withdraw(writer)
             raise
         self.client.set_tag(writer.run_id, CLAIM, HELD)
         if interrupted is None or not keeps:
             return writer
         reopened = self._reopen(interrupted, tags)
+        self._withdraw(writer)
+        return reopened
+
+    @contextlib.contextmanager
+    def claimed(self, run: StoredRun) -> Iterator[None]:
+        """Keep other processes from repeating a run inside the context, so that it may be finished.
+
+        Raises:
+            AlreadyFinished, RunsElsewhere: another run of the same identity is finished or running.
+        """
+        own = {name: run.tags[name] for name in (IDENTITY, RUN_KEY, SETTING_KEY) if name in run.tags}
+        key = own.get(RUN_KEY, "")
+
+        def others() -> list[StoredRun]:
+            return [other for other in self._existing(key) if other.run_id != run.run_id]
+
+        with self._lock() as is_locked:
+            if is_locked:
+                refuse_second(others())
+                yield
+                return
+        tags = {**own, **process_tags(), CLAIM: ASKING}
+        claim = self.start_derived(f"delivery of {run.run_id}", {}, tags)
+        try:
+            ask(claim.run_id, others, once=True)
+            self.client.set_tag(claim.run_id, CLAIM, HELD)
+            yield
+        finally:
+            self._withdraw(claim)
+
+    def _existing(self, key: str) -> list[StoredRun]:
+        return self.mark_dead(self.runs(key=key))
+
+    def _withdraw(self, writer: RunWriter) -> None:
         writer.end("KILLED")
         self.client.delete_run(writer.run_id)
-        return reopened
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[bool]:
@@ -207,15 +225,7 @@ class Store:
         return self._reader.count_outdated()
 
     def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, dict[int, float]]:
-        """Return the curves of a metric.
-
-        Args:
-            run_ids: the runs.
-            metric: the name of the metric.
-
-        Returns:
-            The values by step, for each run that has the metric.
-        """
+        """Return the curve of a metric, its values by step, for each of the runs that has it."""
         return self._reader.histories(run_ids, metric)
 
     @property
@@ -226,8 +236,7 @@ class Store:
 
     def mark_dead_runs(self) -> int:
         """Mark all RUNNING runs of dead processes KILLED, and return their number."""
-        marked = self.mark_dead(self.runs("RUNNING"))
-        return sum(run.status == "KILLED" for run in marked)
+        return sum(run.status == "KILLED" for run in self.mark_dead(self.runs("RUNNING")))
 
     def mark_dead(self, runs: Sequence[StoredRun]) -> list[StoredRun]:
         """Mark RUNNING runs of dead processes KILLED.
@@ -252,16 +261,7 @@ class Store:
         return now
 
     def start_derived(self, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> RunWriter:
-        """Open a run that is derived from other runs: a summary or a report.
-
-        Args:
-            name: the name of the run.
-            params: its parameters.
-            tags: its tags.
-
-        Returns:
-            The writer of the run.
-        """
+        """Open a run that is derived from other runs, such as a summary; return its writer."""
         run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
         writer = RunWriter(self.client, run)
         writer.params(params)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,14 +19,15 @@ from mlflow.exceptions import MlflowException
 
 from auxgrad.config import compose
 from auxgrad.config.schema import TrackingConfig
-from auxgrad.errors import TrackingError
+from auxgrad.errors import RunsElsewhere, TrackingError
 from auxgrad.execution import delivery
 from auxgrad.execution.session import Session
 from auxgrad.process.liveness import process_tags
 from auxgrad.record import writing
+from auxgrad.record.claims import AlreadyFinished
 from auxgrad.record.opening import open_store
 from auxgrad.record.stored import RUN_KEY
-from auxgrad.record.writing import StoreUnavailable
+from auxgrad.record.writing import Dataset, StoreUnavailable
 from auxgrad.sync import sync
 
 TINY = ("problem=toy", "mode=SingleTask", "problem.epochs=3")
@@ -237,12 +239,42 @@ def test_a_run_that_another_process_makes_or_delivers(in_tmp, tracking):
     again = store.client.create_run(store.experiment_id, tags={RUN_KEY: "k", **process_tags()})
     content = {"format": 1, "experiment": "e", "run_id": lost.info.run_id}
     file.write_text(json.dumps({**content, "metrics": [], "tags": {}, "files": {}}))
-    assert f"is being made again, in process {os.getpid()} on" in delivery.deliver(file, store)
+    assert f"is running elsewhere, in process {os.getpid()} on" in delivery.deliver(file, store)
     assert file.exists()
     assert store.runs("FINISHED") == []
     store.client.set_terminated(again.info.run_id, "FINISHED")
     assert f"repeated in the meantime, as run {again.info.run_id}" in delivery.deliver(file, store)
     assert delivery.deliver(file, store) == f"{file} was delivered by another process"
+
+
+@pytest.mark.parametrize("has_lock", [True, False])
+def test_no_run_is_started_while_its_record_is_delivered(in_tmp, tracking, monkeypatch, has_lock):
+    """A process that wants the run at that moment waits or withdraws; afterwards the run is finished."""
+    store, identity, data = open_store(tracking), compose(TINY).identity("0"), Dataset("d", "0", "", "")
+    if not has_lock:
+        store.__dict__["_file_lock"] = None
+    lost = store.start_run(identity, {}, data)
+    file = delivery.keep(in_tmp, store, lost, {})
+    lost.end("KILLED")
+
+    def start():
+        with pytest.raises((AlreadyFinished, RunsElsewhere)) as caught:
+            store.start_run(identity, {}, data, once=True)
+        return caught.type
+
+    end, pool, starts = writing.RunWriter.end, ThreadPoolExecutor(1), []
+
+    def end_meanwhile(self, status):
+        if status == "FINISHED":
+            starts.append(pool.submit(start))
+            wait(starts, timeout=1)
+            assert starts[0].done() is not has_lock
+        end(self, status)
+
+    monkeypatch.setattr(writing.RunWriter, "end", end_meanwhile)
+    assert delivery.deliver(file, store) == f"run {lost.run_id} delivered"
+    assert starts[0].result() is (AlreadyFinished if has_lock else RunsElsewhere)
+    assert [(run.run_id, run.status) for run in store.runs()] == [(lost.run_id, "FINISHED")]
 
 
 def test_what_cannot_be_delivered(in_tmp, tracking):
