@@ -141,7 +141,8 @@ class Problem(Named, ABC):
             place of the source.
         uses_global_state: Class attribute. Whether `build` depends on the global state of Keras or
             TensorFlow, for example by a layer without a name or a seed. False makes short runs of a
-            sweep faster; `build` must then name all layers and seed everything that is random.
+            sweep faster; `build` must then name the optimizer and all layers, and seed everything that
+            is random. TensorFlow keeps memory for each new name of a variable.
 
     Examples:
         >>> import keras

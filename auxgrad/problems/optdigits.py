@@ -73,7 +73,7 @@ class OptDigits(auxgrad.Problem):
                 name: auxgrad.AuxiliaryLoss({name: keras.losses.BinaryCrossentropy(from_logits=True)})
                 for name in QUESTIONS
             },
-            optimizer=keras.optimizers.Adam(0.01),
+            optimizer=keras.optimizers.Adam(0.01, name="adam"),
             loss={"digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
             metrics={"digit": ["accuracy"]},
             loss_label="cross-entropy, nats",

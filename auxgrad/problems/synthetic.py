@@ -80,7 +80,7 @@ class Synthetic(auxgrad.Problem):
             auxiliary={
                 "auxiliary": auxgrad.AuxiliaryLoss({"auxiliary": keras.losses.MeanSquaredError()})
             },
-            optimizer=keras.optimizers.Adam(0.001, epsilon=1e-8),
+            optimizer=keras.optimizers.Adam(0.001, epsilon=1e-8, name="adam"),
             loss={"primary": keras.losses.MeanSquaredError()},
             loss_label="mean squared error",
             start="first",

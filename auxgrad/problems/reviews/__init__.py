@@ -68,7 +68,7 @@ class Reviews(Problem):
         return Training(
             network=network.build(inputs, self.hidden, seed),
             auxiliary=auxgrad.WeightDecay(),
-            optimizer=keras.optimizers.Adam(self.learning_rate),
+            optimizer=keras.optimizers.Adam(self.learning_rate, name="adam"),
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
             loss_label="cross-entropy, nats",
             metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],  # 0 is p = 1/2 as logit.

@@ -60,7 +60,7 @@ class Toy(auxgrad.Problem):
         return auxgrad.Training(
             network=points,
             auxiliary=auxgrad.AuxiliaryLoss(network.distance_from_the_goal),
-            optimizer=keras.optimizers.Adam(0.01),
+            optimizer=keras.optimizers.Adam(0.01, name="adam"),
             loss=dict.fromkeys(points.output_names, network.distance_from_the_circle),
             loss_label="squared distance",
             metrics={name: [network.x, network.y] for name in points.output_names},
