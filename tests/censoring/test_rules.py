@@ -70,8 +70,8 @@ in_xla = functools.partial(in_graph, jit_compile=True)
         pytest.param(every_case, id="eager"),
         pytest.param(as_one_size(in_graph), id="graph"),
         pytest.param(as_one_size(in_xla), id="xla"),
-        pytest.param(in_graph, id="graph of each size", marks=pytest.mark.process),
-        pytest.param(in_xla, id="xla of each size", marks=pytest.mark.process),
+        pytest.param(in_graph, id="graph of each size", marks=pytest.mark.long),
+        pytest.param(in_xla, id="xla of each size", marks=pytest.mark.long),
     ],
 )
 def test_golden_vectors(way):
