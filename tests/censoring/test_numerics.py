@@ -126,7 +126,10 @@ def tensors(*lists):
 
 each_dtype = pytest.mark.parametrize(
     "dtype",
-    [pytest.param(name, marks=pytest.mark.process) if name == "float16" else name for name in DTYPES],
+    [
+        name if name in ("bfloat16", "float32") else pytest.param(name, marks=pytest.mark.process)
+        for name in DTYPES
+    ],
 )
 each_overall = pytest.mark.parametrize("overall", [False, True], ids=["each", "overall"])
 each_family = pytest.mark.parametrize("family", FAMILIES)

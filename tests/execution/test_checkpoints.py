@@ -386,7 +386,9 @@ def test_a_signal_while_the_store_is_told_that_the_run_is_finished(in_tmp, monke
         if status == "FINISHED":
             raise KeyboardInterrupt
 
-    config = compose(["problem=toy", "mode=SingleTask", "problem.epochs=2"])
+    config = compose(
+        ["problem=toy", "problem.starts=[[-1.5,0.4]]", "mode=SingleTask", "problem.epochs=2"]
+    )
     monkeypatch.setattr(RunWriter, "end", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Session().run(config, in_tmp / "out", log_model=False)

@@ -30,7 +30,7 @@ from auxgrad.record.stored import RUN_KEY
 from auxgrad.record.writing import Dataset, StoreUnavailable
 from auxgrad.sync import sync
 
-TINY = ("problem=toy", "mode=SingleTask", "problem.epochs=3")
+TINY = ("problem=toy", "problem.starts=[[-1.5,0.4]]", "mode=SingleTask", "problem.epochs=3")
 
 
 @pytest.fixture

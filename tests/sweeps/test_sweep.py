@@ -229,6 +229,7 @@ def test_an_experiment_needs_multirun(train, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_the_plan_of_the_paper(forked_sweep, tmp_path, small):
     done = forked_sweep("experiment=paper", "dry_run=true", *small)
     assert done.returncode == 0

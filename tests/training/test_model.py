@@ -169,6 +169,7 @@ def test_any_optimizer(optimizer):
         np.testing.assert_allclose(c, a - rate * 2.0 * before, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.process
 def test_without_xla_the_same():
     x, y = batch()
     nets = [network(), network(), network()]

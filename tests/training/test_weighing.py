@@ -117,7 +117,8 @@ def test_gradvac_remembers_cosines():
     assert np.abs(memory).max() > 0.01
 
 
-@pytest.mark.parametrize("mode", [pytest.param("GradVac", marks=pytest.mark.process), "RandomWeighting"])
+@pytest.mark.process
+@pytest.mark.parametrize("mode", ["GradVac", "RandomWeighting"])
 def test_compiled_restarted_and_loaded_the_same(mode, tmp_path):
     whole = model_of(mode, overall=False)
     whole.fit(X, Y, batch_size=8, epochs=3, shuffle=False, verbose=0)
