@@ -91,6 +91,10 @@ class AuxiliaryError(AuxgradError, ValueError):
     """An auxiliary loss does not fit the network, the targets or the weights of the examples."""
 
 
+class RuleError(AuxgradError, ValueError):
+    """The rule of a mode does not return (a, b)."""
+
+
 class TrackingError(AuxgradError):
     """The tracking store cannot be reached or used."""
 

@@ -58,8 +58,8 @@ class Mode:
         overall: True or False if the mode fixes `overall`; None if the user chooses it.
 
     Raises:
-        ValueError: The mode has both a rule and `weigh`, or neither; `weigh` has other parameters; or
-            only one of `weigh` and `uses` has alpha.
+        ValueError: The mode has both a rule and `weigh`, or neither; one of them has other parameters;
+            or only one of `weigh` and `uses` has alpha.
 
     Examples:
         >>> import tensorflow as tf
@@ -86,6 +86,8 @@ class Mode:
             raise ValueError(f"mode {self.name!r}: must have either a rule or weigh")
         if self.weigh is not None:
             self._check_parameters(list(inspect.signature(self.weigh).parameters))
+        elif not _takes_three(self.rule):
+            raise ValueError(f"mode {self.name!r}: its rule must take (d, U, V)")
 
     def _check_parameters(self, parameters: list[str]) -> None:
         what = f"mode {self.name!r}: weigh"
@@ -130,6 +132,19 @@ class Mode:
     def takes(self, name: str) -> bool:
         """Return whether `weigh` has this parameter: seed, memory or alpha."""
         return self.weigh is not None and name in inspect.signature(self.weigh).parameters
+
+
+def _takes_three(function: Any) -> bool:
+    """Return whether a function can be called with three arguments, as far as it can be known."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # Not written in Python.
+        return True
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        return False
+    return True
 
 
 def checked_lam(lam: float) -> float:

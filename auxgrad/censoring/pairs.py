@@ -7,6 +7,7 @@ import tensorflow as tf
 from auxgrad.censoring.gradients import Gradients, compute_type, inner
 from auxgrad.censoring.mode import Mode
 from auxgrad.censoring.rules import Rule, Scalar
+from auxgrad.errors import RuleError
 
 
 def is_usable(squared_norm: Scalar) -> Scalar:
@@ -47,10 +48,19 @@ def coefficients(mode: str | Mode | Rule, d: Scalar, U: Scalar, V: Scalar) -> tu
 
 
 def apply_rule(rule: Rule, d: Scalar, U: Scalar, V: Scalar) -> tuple[Scalar, Scalar, bool]:
-    """Return (a, b), and whether they are Python numbers."""
+    """Return (a, b), and whether they are Python numbers.
+
+    Raises:
+        RuleError: The rule returns something else.
+    """
     usable = is_usable(U) & is_usable(V)
     one = tf.ones_like(d)
-    a, b = rule(d, tf.where(usable, U, one), tf.where(usable, V, one))
+    found = rule(d, tf.where(usable, U, one), tf.where(usable, V, one))
+    if not (isinstance(found, tuple | list) and len(found) == 2):
+        kind = f"{len(found)} values" if isinstance(found, tuple | list) else type(found).__name__
+        name = getattr(rule, "__qualname__", repr(rule))
+        raise RuleError(f"rule {name}: returned {kind}; must return a pair (a, b)")
+    a, b = found
     if isinstance(a, int | float) and isinstance(b, int | float):
         return a, b, True
     return tf.where(usable, a, one), tf.where(usable, b, tf.zeros_like(d)), False

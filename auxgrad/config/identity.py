@@ -15,7 +15,7 @@ from auxgrad.problems.base import Named, options_of
 
 # Increment this with every change of the result of a given config. Runs of older versions then have
 # another key and do not count as finished.
-METHOD_VERSION = 4
+METHOD_VERSION = 5
 NOT_IN_KEY = ("names", "changes")  # Fields that do not influence the result.
 
 

@@ -81,7 +81,7 @@ class Config(Section):
         problem: the problem, with its data.
         names: the names of problem and data.
         tracking: where the run is recorded.
-        on_nan: "stop" or "continue" when the training loss is NaN or infinite.
+        on_nan: "stop" or "continue" when a training loss or a weight is NaN or infinite.
         force: whether to run again what is finished.
         retries: how many times a sweep retries a run that crashes.
         fail_fast: whether a sweep stops at the first failure.

@@ -37,7 +37,7 @@ class Checkpoint:
         steps: The number of finished optimisation steps.
         is_last: Whether training has ended.
         seconds: The training time so far, as `Result.seconds` counts it.
-        diverged: The first step with a loss that is NaN or infinite.
+        diverged: The first step with a loss or weight that is NaN or infinite.
         history: The values that Keras logged at the end of each epoch, by name.
         stopping: The state of the early stopping callback.
         waiting: Metric values that are not in the store yet: (name, value, timestamp, step).

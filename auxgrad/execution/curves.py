@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ class RecordCurves(keras.callbacks.Callback):
 
     Args:
         writer: The writer of the run.
-        stops: Whether training ends at the first loss that is NaN or infinite.
+        stops: Whether training ends at the first loss or weight that is NaN or infinite.
     """
 
     def __init__(self, writer: RunWriter, stops: bool = True) -> None:
@@ -29,7 +30,7 @@ class RecordCurves(keras.callbacks.Callback):
         self.writer, self._stops = writer, stops
         self.steps = 0
         self._fetched = 0
-        self.diverged: int | None = None  # The first step with a loss that is NaN or infinite.
+        self.diverged: int | None = None  # The first step with a loss or weight that is not finite.
 
     def resume(self, steps: int, pending: Sequence[Sequence[Any]], diverged: int | None) -> None:
         """Restore the state from a checkpoint.
@@ -37,7 +38,7 @@ class RecordCurves(keras.callbacks.Callback):
         Args:
             steps: The number of optimisation steps already made.
             pending: The values that were not written to the store: (name, value, timestamp, step).
-            diverged: The first step with a loss that is NaN or infinite.
+            diverged: The first step with a loss or weight that is NaN or infinite.
         """
         self.steps, self.diverged = steps, diverged
         self.writer.restore_pending(pending)
@@ -53,9 +54,17 @@ class RecordCurves(keras.callbacks.Callback):
             self._fetch_losses()
             self._fetched = batch
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Record the losses, validation metrics and censoring statistics of the epoch."""
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Record the losses, validation metrics and censoring statistics of the epoch.
+
+        If a weight is NaN or infinite, the validation metrics are NaN. They could be finite numbers
+        otherwise, because relu turns NaN into zero, and such an epoch could be the best one.
+        """
         self._fetch_losses()
+        if logs and not self.model.has_finite_weights():
+            self._note_divergence(self.steps)
+            # The dict is also the one of the callbacks that follow, such as early stopping.
+            logs.update({name: math.nan for name in logs if name.startswith("val_")})
         losses = {f"{name}_loss" for name in self.model.auxiliaries}
         for name, value in (logs or {}).items():
             if name.startswith("val_") or name in losses:
@@ -67,10 +76,14 @@ class RecordCurves(keras.callbacks.Callback):
     def _fetch_losses(self) -> None:
         losses = self.model.batch_losses(self.steps)
         wrong = np.flatnonzero(~np.isfinite(losses))
-        if wrong.size and self.diverged is None:
-            self.diverged = self.steps + int(wrong[0]) + 1
-            if self._stops:
-                self.model.stop_training = True
+        if wrong.size:
+            self._note_divergence(self.steps + int(wrong[0]) + 1)
         for loss in losses:
             self.steps += 1
             self.writer.metric("train_loss", float(loss), self.steps)
+
+    def _note_divergence(self, step: int) -> None:
+        if self.diverged is None:
+            self.diverged = step
+            if self._stops:
+                self.model.stop_training = True

@@ -26,8 +26,8 @@ class Result:
         examples_per_second: The number of training examples processed per second of `seconds`.
         folder: The output folder; empty if the run was already finished.
         was_finished: Whether the run was already finished, so that nothing was trained.
-        diverged: The first step with a loss that is NaN or infinite, counted from 1; None if every
-            loss was finite.
+        diverged: The first step with a loss that is NaN or infinite, counted from 1, or the last
+            step of the first epoch after which a weight is; None if all were finite.
         test_metrics: The metrics of the problem on the test set.
         best_val_metrics: The metrics of the problem on the validation set, at the best epoch.
     """

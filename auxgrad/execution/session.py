@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # The C version is ten times as fast.
-DIVERGED = "auxgrad.diverged"  # The tag that holds the first step with a NaN or infinite loss.
+DIVERGED = "auxgrad.diverged"  # The tag that holds the first step with a NaN or infinite loss or weight.
 RESULT_FILE, CONFIG_FILE, TRACEBACK_FILE = "result.json", "config.yaml", "traceback.txt"
 MODEL_FILE = "model.keras"
 
@@ -267,7 +267,8 @@ def _print_result(result: Result, store: Store) -> None:
     print(f"result    {', '.join([f'test loss {result.test_loss:.4f}', *further])}")
     if result.diverged or not math.isfinite(result.test_loss):
         place = f" at step {result.diverged}" if result.diverged else ""
-        print(f"diverged  a loss is NaN or infinite{place}; a lower lam or learning rate may help")
+        what = f"a loss or a weight is NaN or infinite{place}"
+        print(f"diverged  {what}; a lower lam or learning rate may help")
     command, page = links.ui_command(store), links.run_url(store, result.run_id)
     if command:
         print(f"see it    {command}")

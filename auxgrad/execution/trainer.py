@@ -210,6 +210,8 @@ class Trainer:
         val_losses = history["val_loss"]
         best = min(range(len(val_losses)), key=lambda i: (math.isnan(val_losses[i]), val_losses[i]))
         tested = self.model.evaluate(self.test, verbose=0, return_dict=True)
+        if not self.model.has_finite_weights():
+            tested = dict.fromkeys(tested, math.nan)
         if self.metric_properties is None:
             self._directions = self.model, maximized(self.model)
         return Result(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from auxgrad.censoring.mode import Mode
@@ -200,6 +201,10 @@ class AuxiliaryModel(Steering, keras.Model):
         self._prepare_optimizer()
         held = [*self.weights, *self.network.variables, *self.optimizer.variables]
         return list({id(each): each for each in [*held, self._batch_losses.counter]}.values())
+
+    def has_finite_weights(self) -> bool:
+        """Return whether no weight of the network is NaN or infinite."""
+        return all(np.isfinite(np.asarray(weight)).all() for weight in self.network.weights)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluate a batch and return the logs."""

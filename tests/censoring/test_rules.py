@@ -15,6 +15,7 @@ import auxgrad
 from auxgrad.censoring import MODES as ALL
 from auxgrad.config.code.loading import load
 from auxgrad.config.groups import options, preset
+from auxgrad.errors import RuleError
 
 GOLDEN = json.loads((REPOSITORY / "tests" / "golden" / "censoring.json").read_text())
 MODES = [name for name, mode in ALL.items() if mode.rule is not None and mode.overall is None]
@@ -268,3 +269,21 @@ def test_wrong_arguments_are_named():
         auxgrad.censor([U0], [V0, V0])
     with pytest.raises(ValueError, match=r"gradient 0: auxiliary has shape \(40, 30\), primary \(30,\)"):
         auxgrad.censor([U0], [V0[0]])
+
+
+def test_a_rule_that_returns_no_pair_is_named():
+    def lonely(d, U, V):
+        return tf.ones_like(d)
+
+    for rule, what in (
+        (lonely, r"lonely: returned \w*Tensor; must return a pair \(a, b\)"),
+        (lambda d, U, V: (d, U, V), r"returned 3 values; must return a pair \(a, b\)"),
+    ):
+        with pytest.raises(RuleError, match=what):
+            auxgrad.censor([U0], [V0], rule)
+    with pytest.raises(ValueError, match=r"mode 'of_two': its rule must take \(d, U, V\)"):
+        auxgrad.censor([U0], [V0], of_two)
+
+
+def of_two(d, V):
+    raise NotImplementedError

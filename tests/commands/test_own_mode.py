@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import auxgrad
 from auxgrad.config import compose
 from auxgrad.config.groups import options
+from auxgrad.config.schema import TrackingConfig
 from auxgrad.errors import ConfigError
+from auxgrad.record.opening import open_store
 
 YAML = """\
 # @package _global_
@@ -132,7 +135,26 @@ def test_a_mode_has_one_function_with_known_parameters(study, monkeypatch):
         "mode_weigh=weights.weigh: mode 'Weighed': weigh has a parameter 'beta'; after G it may take "
         "seed, memory, alpha"
     )
+    (study / "short.py").write_text("def halfway(d, V):\n    return 1.0, -d / V\n")
+    assert answer("Short", YAML.replace("rules.", "short.")) == (
+        "mode_rule=short.halfway: mode 'Short': its rule must take (d, U, V)"
+    )
     assert auxgrad.runs().empty
+
+
+def test_a_rule_that_gives_nan_has_no_result(study, monkeypatch, capsys):
+    """The loss stays finite, because relu turns NaN into zero."""
+    monkeypatch.chdir(study)
+    monkeypatch.syspath_prepend(str(study))
+    monkeypatch.delitem(sys.modules, "rules", raising=False)
+    (study / "rules.py").write_text(RULES.replace("-0.5 * tf.minimum(d, 0.0) / V", "tf.sqrt(d)"))
+    small = ["problem=optdigits", "problem.train_size=50", "problem.hidden=4", "problem.epochs=3"]
+    result = auxgrad.run([*small, "mode=Halfway", "lam=1", "alpha=1"], config_dir="conf")
+    assert np.isnan([result.test_loss, result.best_val_loss, *result.test_metrics.values()]).all()
+    assert (result.epochs, result.diverged) == (1, result.steps)
+    assert "diverged  a loss or a weight is NaN or infinite at step" in capsys.readouterr().out
+    [run] = open_store(TrackingConfig()).runs("FINISHED")
+    assert run.tags["auxgrad.diverged"] == str(result.steps)
 
 
 @pytest.mark.process

@@ -156,7 +156,7 @@ def test_early_stopping_tests_the_best_epoch(in_tmp, small):
 def test_divergence_is_reported(in_tmp, small, capsys):
     result = run(["mode=Multitask", "lam=1e30", *small], in_tmp)
     assert not np.isfinite(result.test_loss)
-    assert "diverged  a loss is NaN or infinite" in capsys.readouterr().out
+    assert "diverged  a loss or a weight is NaN or infinite" in capsys.readouterr().out
     _, [recorded] = runs_of(in_tmp)
     assert recorded.info.status == "FINISHED"
     assert not np.isfinite(recorded.data.metrics["test_loss"])

@@ -319,7 +319,7 @@ def test_a_loss_that_is_not_a_number(in_tmp, capsys, policy):
     result = go(in_tmp / "out", "a", "mode=SingleTask", f"on_nan={policy}", learning_rate=1e30)
     assert result.diverged == 2
     assert (result.epochs, result.steps) == ((1, 4) if policy == "stop" else (6, 24))
-    assert "diverged  a loss is NaN or infinite at step 2;" in capsys.readouterr().out
+    assert "diverged  a loss or a weight is NaN or infinite at step 2;" in capsys.readouterr().out
     [run] = client_of("a").search_runs(["1"])
     assert (run.info.status, run.data.tags["auxgrad.diverged"]) == ("FINISHED", "2")
     assert ("on_nan=continue" in run.data.params["config"]) == (policy == "continue")

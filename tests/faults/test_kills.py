@@ -201,7 +201,7 @@ def test_sixteen_processes_start_in_an_empty_folder(tmp_path, attempt):
 def test_memory_and_files_over_a_thousand_runs(tmp_path):
     """Memory and open files of the sweep and its worker are compared after the first hundred runs."""
     command = [*SWEEP, "problem=optdigits", "problem.train_size=50", "problem.hidden=8"]
-    command += ["mode=SingleTask,Multitask", "lam=0.3,1", "hydra.launcher.workers=1"]
+    command += ["mode=Multitask", "lam=0.1,0.3,1", "hydra.launcher.workers=1"]
     command += ["seed=range(350)", "problem.epochs=2"]
     log = (tmp_path / "log").open("w")
     process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT)
