@@ -26,7 +26,8 @@ from auxgrad.reports.metric import LOSS, Metric, check_name
 from auxgrad.reports.published import Published, read_published
 from auxgrad.reports.report import Curves, Report, read_curves, store_report, write_overview
 from auxgrad.reports.runs import RunSet
-from auxgrad.reports.runs.selection import Filters, check_filters, from_store
+from auxgrad.reports.runs.filters import Filters, check_filters
+from auxgrad.reports.runs.selection import from_store
 
 LONGEST = 500  # The length of a recorded list of values; MLflow accepts 6,000 characters.
 DESCRIPTION = """\
@@ -39,6 +40,7 @@ Arguments choose the runs of the report. They are the same as those of auxgrad.t
   tracking.uri=ADDRESS       the store, unless MLFLOW_TRACKING_URI is set (default: mlflow.db)
   mode=Projection,Multitask  only runs with one of these values; also for lam, alpha, overall, seed,
                              data, problem and each key of data and problem
+A filter on lam, alpha or overall does not apply to modes that do not use it: SingleTask remains.
 """
 EXAMPLES = """\
 examples:

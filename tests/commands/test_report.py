@@ -511,10 +511,27 @@ def test_what_was_left_out_is_noted(undrawn, store, capsys):
     assert (row["runs"], row["test_loss_mean"]) == ("1", "0.3")
     out = capsys.readouterr().out
     for line in (
-        "Left out: 1 finished, because the newest ones have other data or another method or rule.",
+        "Left out: 1 finished (SingleTask), because the reported runs have other data.",
         "Left out: 2 runs of auxgrad 0.1.0, which recorded no identity; run them again.",
     ):
         assert f"missing   {line}\n" in out
+
+
+def test_the_baseline_remains_whatever_lam_is_asked_for(undrawn, store, capsys):
+    make_run(store, 0.3, "mode=SingleTask")
+    for mode, lam in (("Multitask", 3), ("Projection", 3), ("Projection", 30), ("Orthogonal", 30)):
+        make_run(store, 0.4, f"mode={mode}", f"lam={lam}")
+    table = rows(make(Request.of(["lam=3"])) / "table.csv")
+    assert [(row["mode"], row["lam"]) for row in table] == [
+        *(("SingleTask", "0"), ("Multitask", "3"), ("Projection", "3"))
+    ]
+    capsys.readouterr()
+    table = rows(make(Request.of(["mode=SingleTask,Projection,Orthogonal", "lam=3"])) / "table.csv")
+    assert [row["mode"] for row in table] == ["SingleTask", "Projection"]
+    line = "missing   mode=Orthogonal: no run has it together with lam=3.\n"
+    assert line in capsys.readouterr().out
+    with pytest.raises(AuxgradError, match=r"^mode=Projektion: no run has it; .*mean Projection\?\)$"):
+        make(Request.of(["mode=Projektion"]))
 
 
 def test_nothing_but_runs_of_auxgrad_0_1_0(store):
