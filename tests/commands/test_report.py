@@ -291,6 +291,9 @@ def test_censoring_is_drawn_for_each_of_several_auxiliaries(store):
     drawn = (folder / "censoring.svg").read_text()
     for label in ("cosine of odd", "(cosine of odd &lt; 0)", "cosine of large", "Multitask lam=3"):
         assert f"<!-- {label} -->" in drawn, label
+    assert "alpha" not in drawn  # Multitask does not use it.
+    for name in ("modes", "test_loss", "censoring"):
+        assert "mean and 95 % interval" in (folder / f"{name}.svg").read_text()
     assert not (make(Request.of(["mode=SingleTask"])) / "censoring.png").exists()
 
 
