@@ -43,11 +43,12 @@ DASHES = ((0, (3, 1)), (0, (6, 1.5)), (0, (4, 1, 1, 1, 1, 1)))
 BAND = 0.18  # The opacity of bands.
 LABEL = 2.4  # The length of the label of a vertical axis, in inches.
 DIFFERENT = len(COLOURS) * len(MARKERS) * len(DASHES)
+FONT = 9  # The size of the font, in points.
 # The sizes of parts of a legend, in inches: a handle, a letter, a row.
 HANDLE, LETTER, ROW = 0.6, 0.075, 0.19
 RC = {
-    "font.size": 9,
-    "axes.titlesize": 9,
+    "font.size": FONT,
+    "axes.titlesize": FONT,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -124,7 +125,7 @@ def finish(
     figure.legend(list(handles.values()), list(handles), **names)
 
 
-def wrapped(text: str, length: float, size: float = 9) -> str:
+def wrapped(text: str, length: float, size: float = FONT) -> str:
     r"""Break a label into lines, at spaces and after underscores.
 
     >>> wrapped("validation balanced_accuracy", 1.5)
@@ -135,7 +136,7 @@ def wrapped(text: str, length: float, size: float = 9) -> str:
         length: The length of the longest line, in inches. A longer word stays in one piece.
         size: The size of the font, in points.
     """
-    letters = max(1, int(length / LETTER * RC["font.size"] / size))
+    letters = max(1, int(length / LETTER * FONT / size))
     lines = [
         line.replace("_ ", "_")
         for part in text.split("\n")

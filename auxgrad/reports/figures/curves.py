@@ -11,7 +11,7 @@ import numpy as np
 from auxgrad.config.setting import Setting
 from auxgrad.config.values import format_value
 from auxgrad.reports.statistics import MeanCurve
-from auxgrad.reports.styles import BAND, LABEL, RC, Styles, finish, new_figure, rc, wrapped
+from auxgrad.reports.styles import BAND, FONT, LABEL, Styles, finish, new_figure, rc, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def over_training(
                     _panel_over_training(axis, shown, curves[shown], names, mode_styles)
                 else:
                     axis.set_axis_off()
-        figure.supylabel(wrapped(label, HEIGHT * len(families)), fontsize=RC["font.size"])
+        figure.supylabel(wrapped(label, HEIGHT * len(families)), fontsize=FONT)
         _same_limits(axes.flat)
         for axis in axes[:-1].flat:
             axis.tick_params(labelbottom=False)
