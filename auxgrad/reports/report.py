@@ -146,7 +146,7 @@ class Report:
 
         numbers = {len(row.converged) for row in self.rows if row.converged}
         seeds = " to ".join(str(n) for n in sorted({min(numbers), max(numbers)}))
-        title = f"{self.study.title}; mean and 95 % band over {seeds} run{'s' * (max(numbers) > 1)}"
+        title = f"{self.study.title}; mean and 95 % interval over {seeds} run{'s' * (max(numbers) > 1)}"
         metric, mode_styles = self.metric, styles.of_modes(row.setting.mode for row in self.rows)
         means = figures.over_lam(self.rows, self.comparisons, title, metric, mode_styles)
         drawn = {file_name(metric.name): means}
