@@ -165,6 +165,8 @@ def _print_summary(report: Report) -> None:
             )
     if report.published.name:
         print(f"compare   {report.published.name}: {documents.agreement(report.comparisons)}")
+        if note := report.published.data_note(report.study):
+            print(f"          {note}")
     for line in report.coverage[:10]:
         print(f"missing   {line}")
     if len(report.coverage) > 10:

@@ -118,7 +118,8 @@ class Report:
             documents.comparison_csv(folder / "comparison.csv", self.comparisons)
             alone = self._only_on_one_side()
             compared = documents.comparison_md(self.comparisons, name, alone, metric)
-            parts += [f"## Compared with {name}", compared]
+            note = self.published.data_note(self.study)
+            parts += [f"## Compared with {name}", *([note] if note else []), compared]
         if self.compares_modes:
             standings_csv(folder / "modes.csv", self.standings, metric)
             parts += ["## The modes", standings_md(self.standings, metric)]

@@ -73,6 +73,7 @@ def test_a_sweep_becomes_a_report(swept, forked):
     assert "Traceback" not in done.stderr
     assert "runs      10 finished runs in 5 settings, 2 seeds" in done.stdout
     assert "compare   figure7: " in done.stdout
+    assert "was measured on" not in done.stdout
     folder = swept / re.search(r"report +(.*)/report.md", done.stdout)[1]
     assert {file.name for file in folder.iterdir()} == LISTED | {"comparison.csv"}
 
@@ -425,6 +426,9 @@ def test_one_seed(store, capsys):
     text = (folder / "report.md").read_text()
     assert "Nothing to test: a test needs two modes with two finished runs each." in text
     assert "unknown: one run" in text
+    note = "figure7 was measured on data=imdb or data=aclimdb; these runs have data=imdb25k, so levels"
+    assert note in out
+    assert note in text
     assert "nan" not in text.lower()
 
 
