@@ -131,14 +131,14 @@ class Progress:
         return (time.monotonic() - since) / (ended - before) * (self._n_total - ended)
 
     def _line(self) -> Text:
-        left = self._n_total - self._n_done - self._n_failed - len(self._running)
+        waiting = self._n_total - self._n_done - self._n_failed - len(self._running)
         seconds = self._seconds_left()
-        go = f"{duration(seconds)} to go" if seconds is not None else "time to go: after the first runs"
+        go = f"; {duration(seconds)} to go" if seconds is not None else ""
         filled = round(20 * self._n_done / self._n_total)
         bar = "━" * filled + "╌" * (20 - filled)
         return Text(
             f"{bar} {self._n_done} done, {len(self._running)} running, {self._n_failed} failed, "
-            f"{left} left; {go}",
+            f"{waiting} waiting{go}",
             no_wrap=True,
         )
 

@@ -153,7 +153,7 @@ def test_what_an_interrupted_sweep_says_last_is_true(make, small, fingerprint, m
     with pytest.raises(KeyboardInterrupt):
         make([1, 2, 3], {2: [interrupt]})
     shown = capsys.readouterr().out
-    assert "1 done, 1 running, 0 failed, 1 left; time to go" in shown
+    assert "1 done, 1 running, 0 failed, 1 waiting" in shown
     assert shown.endswith("stopped   2 done, 0 failed, 1 left; the same command continues from here\n")
     make([1, 2, 3])
     assert "sweep     1 done, 0 failed, 0 left\n" in capsys.readouterr().out.rpartition(" left; ")[2]

@@ -352,10 +352,10 @@ def test_on_a_terminal_there_is_a_live_line(new_store, tmp_path, small):
     new_store(folder)
     command = [*SWEEP, "mode=SingleTask", "seed=range(3)", "hydra.launcher.workers=1", *small]
     command += ['hydra.sweeper.dir="it\'s mine"']
-    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     text = on_a_terminal(command, folder, env)
-    assert "0 done, 1 running, 0 failed, 2 left; time to go: after the first runs" in text
-    assert "1 done, 1 running, 0 failed, 1 left" in text
+    assert "0 done, 1 running, 0 failed, 2 waiting" in text
+    assert "1 done, 1 running, 0 failed, 1 waiting" in text
     assert "done 3/3" in text
     for noise in ("WARNING", "I0000", "oneDNN", "HYDRA", "Traceback"):
         assert noise not in text
