@@ -22,11 +22,12 @@ from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.store import REPORTS, Store
 from auxgrad.reports import analysis, documents
 from auxgrad.reports.csv_files import read_runs
-from auxgrad.reports.metric import LOSS, Metric, check_name
+from auxgrad.reports.metric import LOSS, Metric, check_name, full_name
 from auxgrad.reports.published import Published, read_published
 from auxgrad.reports.report import Curves, Report, read_curves, store_report, write_overview
 from auxgrad.reports.runs import RunSet
-from auxgrad.reports.runs.selection import Filters, check_filters, from_store
+from auxgrad.reports.runs.filters import Filters, check_filters
+from auxgrad.reports.runs.selection import from_store
 
 LONGEST = 500  # The length of a recorded list of values; MLflow accepts 6,000 characters.
 DESCRIPTION = """\
@@ -39,6 +40,7 @@ Arguments choose the runs of the report. They are the same as those of auxgrad.t
   tracking.uri=ADDRESS       the store, unless MLFLOW_TRACKING_URI is set (default: mlflow.db)
   mode=Projection,Multitask  only runs with one of these values; also for lam, alpha, overall, seed,
                              data, problem and each key of data and problem
+A filter on lam, alpha or overall does not apply to modes that do not use it: SingleTask remains.
 """
 EXAMPLES = """\
 examples:
@@ -112,7 +114,8 @@ class Request:
             "--metric",
             metavar="NAME",
             default=LOSS.name,
-            help="a metric of the test set, such as test_accuracy (default: test_loss)",
+            type=full_name,
+            help="a metric of the test set, such as accuracy or test_accuracy (default: test_loss)",
         )
         for flag, better in (("--maximize", "higher"), ("--minimize", "lower")):
             parser.add_argument(
@@ -152,6 +155,8 @@ def _print_summary(report: Report) -> None:
     for name, estimate in best:
         spread = f"± {documents.number(estimate.std)}" if estimate.n > 1 else "(one run: no interval)"
         print(f"          {name:{width}}  {documents.number(estimate.mean)} {spread}")
+    for line in documents.ties(report.rows, metric):
+        print(f"tied      {line}")
     for test in report.tests:
         if test.p_holm < 0.05:
             print(
@@ -160,6 +165,8 @@ def _print_summary(report: Report) -> None:
             )
     if report.published.name:
         print(f"compare   {report.published.name}: {documents.agreement(report.comparisons)}")
+        if note := report.published.data_note(report.study):
+            print(f"          {note}")
     for line in report.coverage[:10]:
         print(f"missing   {line}")
     if len(report.coverage) > 10:
@@ -180,7 +187,6 @@ def make(request: Request) -> Path:
     """
     store, metric = None, Metric(request.metric)
     if request.runs_file:
-        check_name(metric.name, ())
         source, name = str(request.runs_file), request.runs_file.stem
         found = RunSet(read_runs(request.runs_file, metric))
         print(f"auxgrad {auxgrad.__version__}: report on {source}")

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from auxgrad.censoring import joint, rules
@@ -149,7 +150,7 @@ def _takes_three(function: Any) -> bool:
 
 def checked_lam(lam: float) -> float:
     """Return lam; raise ValueError unless it is a finite number >= 0."""
-    if not (math.isfinite(lam) and lam >= 0):
+    if not (isinstance(lam, Real) and math.isfinite(lam) and lam >= 0):
         raise ValueError(f"lam={lam!r}: must be a finite number >= 0")
     return lam
 

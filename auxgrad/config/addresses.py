@@ -55,9 +55,8 @@ def check_address(name: str, uri: str) -> None:
             "in a password write %20, %2F, %3A, %40 for space, /, :, @"
         )
     if _scheme(uri) not in SCHEMES:
-        raise ConfigError(
-            f"{name}={uri}: must begin with one of {', '.join(f'{known}:' for known in SCHEMES)}"
-        )
+        known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
+        raise ConfigError(f"{name}={uri}: must begin with one of {known}; a file is sqlite:///FILE")
     if _scheme(uri) != "sqlite":
         return
     path = uri.partition(":")[2]

@@ -126,6 +126,8 @@ def compose(overrides: Iterable[str] = (), config_dir: str | Path | None = None)
     Raises:
         ConfigError: a key or an option is unknown, or a value is out of range.
     """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides={overrides!r}: must be a list, such as [{overrides!r}]")
     given = list(overrides)
     check_passwords(given)
     composed = compose_with_hydra(given, config_dir)

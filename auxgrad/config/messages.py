@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from hydra.errors import OverrideParseException
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -22,6 +23,8 @@ NOT_SETTABLE = ("names", *MODE_FILE_KEYS)
 def explain_hydra(error: Exception) -> str:
     """Return the message for an error of Hydra or OmegaConf, in one line."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read ({text.partition(' See https:')[0]})"
     if match := re.search(r"Could not override '([^']+)'.*?use \+(\S+)", text):
         key, value = match[1], match[2].partition("=")[2]
         return f"data={value}: the problem takes no data" if key == "data" else unknown_key(key, value)

@@ -66,7 +66,9 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         if not ending.code:  # The version was requested.
             raise
         reason = " ".join(output.getvalue().partition(": error: ")[2].split())
-        raise ConfigError(f"{reason}; --hydra-help lists the flags") from None
+        raise ConfigError(
+            f"{reason}; --hydra-help lists the flags, and options are written key=value"
+        ) from None
     for override in given.overrides:
         if override.startswith("-"):  # After the separator "--", or a negative number.
             raise ConfigError(f"{override}: must be key=value")

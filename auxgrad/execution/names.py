@@ -14,6 +14,7 @@ import keras
 from auxgrad.errors import ConfigError, DataError, suggestion
 from auxgrad.problems.base import Problem, Training
 from auxgrad.problems.data import PARTS, Data, is_stream
+from auxgrad.training.auxiliaries import AuxiliaryLoss, named
 
 
 def check_names(problem: Problem, training: Training, data: Data) -> None:
@@ -27,8 +28,8 @@ def check_names(problem: Problem, training: Training, data: Data) -> None:
         data: Its data.
 
     Raises:
-        ConfigError: A loss or a metric is for an output that does not exist, or the metrics have a form
-            that Keras refuses.
+        ConfigError: A loss, an auxiliary loss or a metric is for an output that does not exist, or the
+            metrics have a form that Keras refuses.
         DataError: Targets do not fit the outputs, or some are missing.
     """
     kind = type(problem).__name__
@@ -39,6 +40,9 @@ def check_names(problem: Problem, training: Training, data: Data) -> None:
     targets = {part: _targets_of(getattr(data, part)) for part in PARTS}
     if isinstance(outputs, dict):
         _check_keys(f"{kind}.build: loss names", _without_none(loss), outputs)
+        for name, each in named(training.auxiliary).items():
+            losses = each.loss if isinstance(each, AuxiliaryLoss) else None
+            _check_keys(f"{kind}.build: auxiliary loss {name!r} names", losses, outputs)
         if len(outputs) > 1:
             _check_keys(f"{kind}.build: metrics name", metrics, outputs)
             _check_metrics_list(kind, metrics, outputs)

@@ -64,7 +64,8 @@ class Row:
 def table(found: RunSet, metric: Metric = LOSS) -> list[Row]:
     """Return the table: one row for each setting, with the best setting of each mode marked.
 
-    The best setting is chosen as `by_validation` says. A seed is missing from a setting if any
+    The best setting is chosen as `by_validation` says, the first one of several that share the best
+    value. A seed is missing from a setting if any
     other setting has it. SingleTask counts like the other modes.
 
     Args:
@@ -111,13 +112,37 @@ def best_of_families(rows: Sequence[Row], metric: Metric = LOSS) -> list[Setting
 
 
 def _best(rows: Iterable[Row], metric: Metric, validated: bool) -> Setting | None:
-    candidates = [row for row in rows if row.converged and not row.n_diverged]
+    return next(iter(_all_best(rows, metric, validated)), None)
 
-    def score(row: Row) -> float:
-        assert row.estimate is not None
-        return metric.cost(row.best_val if validated else row.estimate.mean)
 
-    return min(candidates, key=score).setting if candidates else None
+def _all_best(rows: Iterable[Row], metric: Metric, validated: bool) -> list[Setting]:
+    """Return the settings that share the best value, in the order of the rows."""
+    costs: dict[Setting, float] = {}
+    for row in rows:
+        if row.estimate is not None and not row.n_diverged:
+            costs[row.setting] = metric.cost(row.best_val if validated else row.estimate.mean)
+    least = min(costs.values(), default=math.inf)
+    if least == math.inf:  # No setting has a value.
+        return list(costs)[:1]
+    # Equal values in another order may have means that differ by rounding.
+    return [setting for setting, cost in costs.items() if math.isclose(cost, least, rel_tol=1e-12)]
+
+
+def ties(rows: Sequence[Row], metric: Metric = LOSS) -> list[list[Setting]]:
+    """Return the settings that share the best value, for each mode with several of them.
+
+    The first one of each is the best setting of the mode.
+
+    Args:
+        rows: The rows of the table.
+        metric: The metric of the report.
+    """
+    validated = by_validation(rows)
+    modes = dict.fromkeys(row.setting.mode for row in rows)
+    found = [
+        _all_best((row for row in rows if row.setting.mode == mode), metric, validated) for mode in modes
+    ]
+    return [settings for settings in found if len(settings) > 1]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from auxgrad.config.setting import KNOBS, Setting
 from auxgrad.config.values import format_value
+from auxgrad.reports import analysis
 from auxgrad.reports.analysis import Comparison, Row, Test, by_validation, missing_settings
 from auxgrad.reports.csv_files import published_columns
 from auxgrad.reports.metric import Metric
@@ -17,6 +18,7 @@ from auxgrad.reports.runs import ReportedRun, RunSet
 from auxgrad.reports.statistics import Estimate
 
 DASH = "–"
+FEW = 3  # More settings are abbreviated.
 
 
 def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -100,9 +102,10 @@ def table_md(rows: Sequence[Row], metric: Metric) -> str:
     columns = ["mode", "overall", "alpha", "lam", metric.title, "std", "95 % interval", "runs"]
     columns += [f"validation {metric.short_name}", "", "note"]
     if by_validation(rows):
+        value = f"mean validation {metric.short_name}"
         by = (
-            f"mean best validation {metric.short_name}, so that the choice does not flatter its "
-            f"{metric.title}"
+            f"{value} at the epoch with the lowest validation loss, so that the choice does not flatter "
+            f"its {metric.title}"
         )
     else:
         by = f"mean {metric.title}, since not all runs have a validation {metric.short_name}"
@@ -111,7 +114,22 @@ def table_md(rows: Sequence[Row], metric: Metric) -> str:
         + f"\n{metric.heading}: mean over runs with different seeds; std: their standard deviation "
         + "(n − 1); interval of the mean by Student's t. The best setting of a mode is chosen "
         + f"by its {by}; its {metric.best} {metric.title} is bold.\n"
+        + "".join(f"\n{sentence}\n" for sentence in ties(rows, metric))
     )
+
+
+def ties(rows: Sequence[Row], metric: Metric) -> list[str]:
+    """Return a sentence for each mode in which several settings share the best value."""
+    part = "validation" if by_validation(rows) else "test"
+    sentences = []
+    for best, *others in analysis.ties(rows, metric):
+        names = ", ".join(setting.name for setting in others[:FEW])
+        more = f" and {len(others) - FEW} more" if len(others) > FEW else ""
+        sentences.append(
+            f"{best.name}: tied with {names}{more} by mean {part} {metric.short_name}; the first in the "
+            "table is taken as the best."
+        )
+    return sentences
 
 
 def interval(low: float, high: float) -> str:

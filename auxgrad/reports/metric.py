@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from auxgrad.errors import ReportError
+from auxgrad.errors import ReportError, suggestion
 
 TEST = "test_"
 
@@ -113,19 +113,30 @@ class Metric:
 LOSS = Metric()
 
 
+def full_name(name: str) -> str:
+    """Return the name of a metric of the test set, which the user may give without test_.
+
+    >>> full_name("accuracy"), full_name("test_accuracy")
+    ('test_accuracy', 'test_accuracy')
+
+    Args:
+        name: The name as the user gave it.
+    """
+    return name if name.startswith(TEST) else f"{TEST}{name}"
+
+
 def check_name(name: str, recorded: Collection[str]) -> None:
-    """Check that a name is that of a recorded metric of the test set.
+    """Check that a metric of the test set is recorded.
 
     Args:
         name: The name of the metric.
-        recorded: The names of all metrics in the store; empty if there is no store.
+        recorded: The names of all metrics in the store.
 
     Raises:
-        ReportError: The name does not begin with test_, or is not recorded.
+        ReportError: The metric is not recorded.
     """
     there = sorted(each for each in recorded if each.startswith(TEST))
-    listed = f"; the store has: {', '.join(there)}" if there else ""
-    if not name.startswith(TEST):
-        raise ReportError(f"--metric={name}: must begin with {TEST}{listed}")
     if there and name not in there:
-        raise ReportError(f"--metric={name}: no run has it{listed}")
+        near = suggestion(name.removeprefix(TEST), [each.removeprefix(TEST) for each in there])
+        listed = ", ".join(there)
+        raise ReportError(f"--metric={name}: no run has it; the store has: {listed}{near}")

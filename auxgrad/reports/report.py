@@ -118,7 +118,8 @@ class Report:
             documents.comparison_csv(folder / "comparison.csv", self.comparisons)
             alone = self._only_on_one_side()
             compared = documents.comparison_md(self.comparisons, name, alone, metric)
-            parts += [f"## Compared with {name}", compared]
+            note = self.published.data_note(self.study)
+            parts += [f"## Compared with {name}", *([note] if note else []), compared]
         if self.compares_modes:
             standings_csv(folder / "modes.csv", self.standings, metric)
             parts += ["## The modes", standings_md(self.standings, metric)]
@@ -146,7 +147,7 @@ class Report:
 
         numbers = {len(row.converged) for row in self.rows if row.converged}
         seeds = " to ".join(str(n) for n in sorted({min(numbers), max(numbers)}))
-        title = f"{self.study.title}; mean and 95 % band over {seeds} run{'s' * (max(numbers) > 1)}"
+        title = f"{self.study.title}; mean and 95 % interval over {seeds} run{'s' * (max(numbers) > 1)}"
         metric, mode_styles = self.metric, styles.of_modes(row.setting.mode for row in self.rows)
         means = figures.over_lam(self.rows, self.comparisons, title, metric, mode_styles)
         drawn = {file_name(metric.name): means}

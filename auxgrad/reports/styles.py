@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,14 @@ COLOURS = ("#56B4E9", "#6F4E37", "#7F7F7F", "#9ACD32")
 MARKERS = ("H", "2", "3", "4", "|")
 DASHES = ((0, (3, 1)), (0, (6, 1.5)), (0, (4, 1, 1, 1, 1, 1)))
 BAND = 0.18  # The opacity of bands.
+LABEL = 2.4  # The length of the label of a vertical axis, in inches.
 DIFFERENT = len(COLOURS) * len(MARKERS) * len(DASHES)
-HANDLE, LETTER, ROW = 0.6, 0.075, 0.19  # The sizes of parts of a legend, in inches.
+FONT = 9  # The size of the font, in points.
+# The sizes of parts of a legend, in inches: a handle, a letter, a row.
+HANDLE, LETTER, ROW = 0.6, 0.075, 0.19
 RC = {
-    "font.size": 9,
-    "axes.titlesize": 9,
+    "font.size": FONT,
+    "axes.titlesize": FONT,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -119,6 +123,26 @@ def finish(
     figure.set_size_inches(width, height + ROW * max(0, rows - 2))
     names = {"loc": "outside lower center", "ncols": columns, "frameon": False}
     figure.legend(list(handles.values()), list(handles), **names)
+
+
+def wrapped(text: str, length: float, size: float = FONT) -> str:
+    r"""Break a label into lines, at spaces and after underscores.
+
+    >>> wrapped("validation balanced_accuracy", 1.5)
+    'validation balanced_\naccuracy'
+
+    Args:
+        text: The label.
+        length: The length of the longest line, in inches. A longer word stays in one piece.
+        size: The size of the font, in points.
+    """
+    letters = max(1, int(length / LETTER * FONT / size))
+    lines = [
+        line.replace("_ ", "_")
+        for part in text.split("\n")
+        for line in textwrap.wrap(part.replace("_", "_ "), letters, break_long_words=False)
+    ]
+    return "\n".join(lines)
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

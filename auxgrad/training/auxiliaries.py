@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from auxgrad.errors import AuxiliaryError
+from auxgrad.errors import AuxiliaryError, suggestion
 from auxgrad.training.saving import function_config, function_from_config
 from auxgrad.training.step.means import mean_of
 
@@ -240,8 +240,9 @@ def _part(name: str, what: str, structure: Any, output: str | None) -> Any:
         known = ", ".join(str(key) for key in structure)
         if output is None:
             raise AuxiliaryError(f"auxiliary loss {name!r}: must be a dict by output; there are {known}")
+        near = suggestion(output, structure)
         raise AuxiliaryError(
-            f"auxiliary loss {name!r}: there is no {what} {output!r}; there are {known}"
+            f"auxiliary loss {name!r}: there is no {what} {output!r}; there are {known}{near}"
         )
     if isinstance(structure, list | tuple):
         raise AuxiliaryError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +49,7 @@ class Steering:
 
     @alpha.setter
     def alpha(self, value: float) -> None:
-        if not 0 < value <= 1:
+        if not (isinstance(value, Real) and 0 < value <= 1):
             raise ValueError(f"alpha={value!r}: must be a number in (0, 1]")
         has_no_average = self._update is not None and not self._update.has_average
         if has_no_average and value < 1 and self.mode.averages_reference:

@@ -69,6 +69,7 @@ def test_presets_and_any_other_value(override, key, value):
         ("seed=-1", "seed=-1: must be a whole number >= 0"),
         ("seed=1.5", "seed=1.5: must be a whole number >= 0"),
         ("seed=true", "seed=true: must be a whole number >= 0"),
+        ("seed=range(2", "seed=range(2: cannot be read (no viable alternative at input 'range(2')"),
         ("problem.hidden=[8,0]", "problem.hidden=0: must be a list of whole numbers >= 1"),
         ("problem.epochs=0", "problem.epochs=0: must be a whole number >= 1"),
         ("problem.learning_rate=0", "problem.learning_rate=0: must be a number > 0"),
@@ -90,6 +91,12 @@ def test_one_line_names_key_value_and_what_is_allowed(override, line):
     with pytest.raises(ConfigError) as caught:
         compose([override])
     assert str(caught.value) == line
+
+
+def test_overrides_are_a_list():
+    with pytest.raises(ConfigError) as caught:
+        compose("lam=1")
+    assert str(caught.value) == "overrides='lam=1': must be a list, such as ['lam=1']"
 
 
 @pytest.mark.parametrize(

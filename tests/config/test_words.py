@@ -113,7 +113,10 @@ def test_a_path_needs_no_quotes(path):
         ("lam=1\nseed=2", r"lam=1\nseed=2: has a line break or another control character; leave it out"),
         ("mode=\x1b[2J", r"mode=\x1b[2J: has a line break or another control character; leave it out"),
         ("problem.epochs=" + "9" * 5000, "problem.epochs=9"),
-        ("--mode=SingleTask", "unrecognized arguments: --mode=SingleTask; --hydra-help lists the flags"),
+        (
+            "--mode=SingleTask",
+            "unrecognized arguments: --mode=SingleTask; --hydra-help lists the flags, and options are ",
+        ),
         ("--cfg=x", "argument --cfg/-c: invalid choice: 'x' (choose from 'job', 'hydra', 'all')"),
         ("=1", "=1: must be key=value"),
         ("+=", "+=: must be key=value"),

@@ -17,6 +17,7 @@ from auxgrad.execution.names import check_names
 X, Y = np.zeros((4, 3), np.float32), np.zeros((4, 1), np.float32)
 NAMED = {"class": Y, "rotation": Y}
 BOTH = {"class": "mse", "rotation": "mse"}
+DECAY = auxgrad.WeightDecay()
 
 
 class Digits(auxgrad.Problem):
@@ -51,7 +52,9 @@ def networks():
     }
 
 
-def check(network, loss="mse", metrics=None, train=NAMED, validation=None, streamed=False):
+def check(
+    network, loss="mse", metrics=None, train=NAMED, validation=None, streamed=False, auxiliary=DECAY
+):
     def part(y):
         return tf.data.Dataset.from_tensor_slices((X, y)) if streamed else (X, y)
 
@@ -62,7 +65,7 @@ def check(network, loss="mse", metrics=None, train=NAMED, validation=None, strea
     )
     training = auxgrad.Training(
         network=network,
-        auxiliary=auxgrad.WeightDecay(),
+        auxiliary=auxiliary,
         optimizer=keras.optimizers.SGD(),
         loss=loss,
         metrics=metrics,
@@ -81,6 +84,12 @@ def check(network, loss="mse", metrics=None, train=NAMED, validation=None, strea
             {"loss": {"clas": "mse", "rotation": "mse"}},
             "Digits.build: loss names 'clas'; the outputs of the network are 'class', 'rotation' "
             "(did you mean class?)",
+        ),
+        (
+            "two",
+            {"auxiliary": auxgrad.AuxiliaryLoss({"rotatio": "mse"})},
+            "Digits.build: auxiliary loss 'rotatio' names 'rotatio'; the outputs of the network are "
+            "'class', 'rotation' (did you mean rotation?)",
         ),
         (
             "two",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from operator import attrgetter
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 
 from auxgrad.config.groups import options
 from auxgrad.config.setting import Setting
@@ -192,7 +194,7 @@ def test_all_loss_curves_have_the_same_limits():
         )
     }
     figure = over_training(curves)
-    assert figure.axes[0].get_ylabel() == "loss (nats)"
+    assert figure.get_supylabel() == "loss (nats)"
     shown = [axis for axis in figure.axes if axis.axison]
     assert len(shown) == 4
     assert len({(axis.get_xlim(), axis.get_ylim()) for axis in shown}) == 1
@@ -220,7 +222,32 @@ def test_a_single_lam_has_intervals():
     # One run has no interval.
     runs = [ReportedRun(SEVERAL[0], 0, Study.named("x"), value=0.3, loss=0.3)]
     [axis] = over_lam(analysis.table(RunSet(runs))).axes
-    assert len(axis.collections) == 1
+    assert not axis.collections
+
+
+def test_the_intervals_of_many_modes_do_not_cover_each_other():
+    modes = ("Multitask", "PCGrad", "MGDA", "UPGrad", "Mean")
+    lams = (1.0, 3.0, 30.0)
+
+    def drawn(n):
+        settings = [Setting.of(mode, False, 1.0, lam) for mode in modes[:n] for lam in lams]
+        [axis] = over_lam(rows_of(dict.fromkeys(settings, 0.3))).axes
+        kinds = [
+            [each for each in axis.collections if isinstance(each, kind)]
+            for kind in (PolyCollection, LineCollection)
+        ]
+        return axis, *kinds
+
+    axis, bands, bars = drawn(3)
+    assert (len(bands), len(bars)) == (3, 0)
+    assert {x for line in axis.get_lines() for x in line.get_xdata()} == set(lams)
+    axis, bands, bars = drawn(5)
+    assert (len(bands), len(bars)) == (0, 5)
+    places = np.array([line.get_xdata() for line in axis.get_lines()])
+    assert (np.diff(np.sort(places.T.flatten())) > 0).all()  # No two markers are at one place.
+    assert places == pytest.approx(np.tile(lams, (5, 1)), rel=0.3)  # Each is at its lam.
+    for x, each in zip(places, bars, strict=True):
+        assert [segment[0][0] for segment in each.get_segments()] == x.tolist()
 
 
 def test_each_of_several_auxiliaries_has_its_cosine_and_its_conflicts():
@@ -247,6 +274,60 @@ def test_each_of_several_auxiliaries_has_its_cosine_and_its_conflicts():
     assert several.get_size_inches()[1] > 1.5 * figure.get_size_inches()[1]
     for axis in several.axes:
         assert axis.get_lines()[-1].get_ydata().tolist() == [0.5, 0.25]
+
+
+def test_modes_that_do_not_use_alpha_make_no_panel_of_cosines():
+    both, slow = Setting.of("Multitask", False, 1.0, 3.0), Setting.of("Projection", False, 0.01, 3.0)
+    extreme = {
+        f"{kind}/overall": MeanCurve.of([{10: 0.0}, {10: 1.0}]) for kind in ("cosine", "conflict")
+    }
+
+    def axes_of(*settings):
+        mode_styles = styles.of_modes(setting.mode for setting in settings)
+        return figures.censoring(dict.fromkeys(settings, extreme), "title", mode_styles).axes
+
+    assert [axis.get_title() for axis in axes_of(both)] == ["", ""]
+    cosine, conflict = axes_of(both, slow)
+    assert cosine.get_title() == "alpha=0.01"
+    assert [line.get_label() for line in conflict.get_lines()] == [both.name, slow.name]
+    fast = Setting.of("Projection", False, 1.0, 3.0)
+    labels = [[line.get_label() for line in axis.get_lines()] for axis in axes_of(both, slow, fast)[2:]]
+    assert labels == [[both.name, fast.name], [both.name, slow.name]]
+    # Student's intervals of two runs are wider than the range of cosines and shares.
+    for axis, low in ((cosine, -1), (conflict, 0)):
+        for band in axis.collections:
+            [path] = band.get_paths()
+            assert (path.vertices[:, 1].min(), path.vertices[:, 1].max()) == (low, 1)
+
+
+LONG = "cultivar_balanced_categorical_accuracy_of_the_last_year"
+
+
+@pytest.mark.parametrize("n_modes", [1, 5])
+def test_long_names_fit_in_the_figures(n_modes):
+    modes = ["Multitask", "Projection", "Orthogonal", "UnweightedCosine", "WeightedCosine"][:n_modes]
+    settings = [Setting.of(mode, False, 0.01, lam) for mode in modes for lam in (0.03, 100.0)]
+    settings += [Setting("AnOwnModeWithALongName", True, 0.01, 0.03, ("lam", "alpha", "overall"))]
+    mode_styles = styles.of_modes(setting.mode for setting in settings)
+    names = ("val_x", f"cosine/{LONG}/overall", f"conflict/{LONG}/overall")
+    own = {name: MeanCurve.of([{10: 0.5, 20: 0.25}]) for name in names}
+    curves = dict.fromkeys(settings, own)
+    label = f"validation {LONG}"
+    for figure in (
+        figures.over_training(curves, "title", mode_styles, {"val_x": label}, label),
+        figures.censoring(curves, "title", mode_styles),
+        over_lam(rows_of(dict.fromkeys(settings, 0.3)), metric=Metric(f"test_{LONG}")),
+    ):
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        for kind in ("yaxis.label", "title"):
+            texts = [attrgetter(kind)(axis) for axis in figure.axes if axis.axison]
+            texts += [each for each in figure.texts if LONG[:8] in each.get_text()]
+            boxes = [each.get_window_extent(renderer) for each in texts if each.get_text()]
+            for box in boxes:
+                assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+                assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+            assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 @pytest.mark.parametrize("value", [0.3, np.nan])

@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 
 from auxgrad.config.identity import Identity, Names
-from auxgrad.config.setting import Setting
+from auxgrad.config.setting import Setting, mode_uses
 from auxgrad.config.values import format_value
 from auxgrad.errors import ReportError
 from auxgrad.record.stored import IDENTITY, METRICS, RUN_KEY, StoredRun
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.runs import ReportedRun, Study
-from auxgrad.reports.runs.selection import check_filters, from_store
+from auxgrad.reports.runs.filters import check_filters
+from auxgrad.reports.runs.selection import from_store
 
 PROBLEM = {
     "hidden": [512, 512],
@@ -42,7 +43,7 @@ def run(
     **knobs,
 ) -> StoredRun:
     knobs = {"mode": "Projection", "lam": 100.0, "alpha": 0.01, "overall": False, "seed": 0, **knobs}
-    uses = ("lam", "alpha", "overall")
+    uses = tuple(mode_uses(knobs["mode"]))
     rule = {"target": "auxgrad.censoring.projection", "version": version}
     changed = {"data": dict(data), "problem": dict(problem)}
     identity = Identity(
@@ -119,7 +120,10 @@ def test_a_loss_that_is_no_finite_number_diverged(loss):
 def test_each_run_once_and_the_newest_counts():
     found = from_store([run("new", loss=0.2), run("old", loss=0.9)], {})
     assert [each.run_id for each in found.runs] == ["new"]
-    assert found.notes == ["Left out: 1 finished, because there are newer attempts at the same runs."]
+    assert found.notes == [
+        "Left out: 1 finished (Projection lam=100 alpha=0.01), "
+        "because there are newer attempts at the same runs."
+    ]
 
 
 def test_a_failed_attempt_does_not_hide_a_finished_one():
@@ -139,14 +143,44 @@ def test_finished_without_a_test_loss_is_not_finished():
     assert left.status == "without a test loss"
 
 
-@pytest.mark.parametrize("before", [{"fingerprint": "e" * 64}, {"method": 1}, {"source": "e" * 64}])
-def test_runs_on_other_data_or_by_another_method_are_left_out_and_noted(before):
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"fingerprint": "e" * 64}, "other data"),
+        ({"method": 1}, "another version of auxgrad's method"),
+        ({"source": "e" * 64}, "other source code of the problem"),
+        (
+            {"source": "e" * 64, "fingerprint": "e" * 64},
+            "other source code of the problem and other data",
+        ),
+    ],
+)
+def test_runs_on_other_data_or_by_another_method_are_left_out_and_noted(before, now):
     stored = [run("new", seed=1), run("old", **before), run("other setting", lam=3.0, **before)]
+    stored.append(run("failed", "FAILED", loss=None, lam=3.0, seed=1, **before))
     found = from_store(stored, {})
     assert [each.run_id for each in found.runs] == ["new"]
+    names = "Projection lam=3 alpha=0.01, Projection lam=100 alpha=0.01"
     assert found.notes == [
-        "Left out: 2 finished, because the newest ones have other data or another method or rule."
+        f"Left out: 2 finished, 1 FAILED ({names}), because the reported runs have {now}."
     ]
+    other = run("x", names=Names("digits"), problem={"hidden": [8]})
+    [note] = from_store([other, *stored], {}).notes
+    assert note.startswith("Left out of problem=reviews data=imdb25k: 2 finished, 1 FAILED (Proj")
+
+
+def test_a_note_on_many_settings_is_short():
+    def of(*modes, lams, **more):
+        return [run(mode=mode, lam=float(lam), **more) for mode in modes for lam in lams]
+
+    modes = ("Mine", "Multitask", "Orthogonal", "PCGrad", "Projection")
+    stored = of("Projection", lams=[3]) + of(*modes, lams=range(1, 4), method=1)
+    [note] = from_store(stored, {}).notes
+    assert note == (
+        "Left out: 15 finished (Multitask in 3 settings, Mine in 3 settings, Orthogonal in 3 settings, "
+        "PCGrad in 3 settings, 1 more mode), because the reported runs have another version of "
+        "auxgrad's method."
+    )
 
 
 def test_runs_of_auxgrad_0_1_0_are_left_out_and_noted():
@@ -186,7 +220,8 @@ def test_runs_of_other_programs_join_the_study_that_they_name_but_are_not_averag
     found = from_store([ours, theirs], {})
     assert [each.run_id for each in found.runs] == ["ours"]
     assert found.notes == [
-        "Left out: 1 finished, because the newest ones have other data or another method or rule."
+        "Left out: 1 finished (Multitask lam=3), because the reported runs of the setting were made by "
+        "another program."
     ]
 
 
@@ -205,11 +240,17 @@ def test_studies_with_the_same_data_and_other_options_are_separate():
 def test_two_rules_of_one_name_are_never_averaged():
     old = [run("old", mode="Mine", version="a" * 64, seed=seed) for seed in (0, 1)]
     new = [run("new", mode="Mine", version="b" * 64, seed=0), run("other", version="", seed=1)]
-    found = from_store([*new, *old], {})
-    assert sorted(each.run_id for each in found.finished) == ["new", "other"]
-    assert (
-        "2 finished, because the newest ones have other data or another method or rule" in found.notes[0]
-    )
+    failed = run("failed", "FAILED", loss=None, mode="Mine", version="a" * 64, seed=2)
+    found = from_store([*new, failed, *old], {})
+    assert sorted(each.run_id for each in found.runs) == ["new", "other"]
+    assert found.notes == [
+        "Left out: 2 finished, 1 FAILED (Mine lam=100 alpha=0.01), because the reported runs have "
+        "another version of the mode's rule."
+    ]
+    # A run of another study does not decide which rule is reported.
+    newest = run("newest", "FAILED", loss=None, mode="Mine", version="b" * 64)
+    found = from_store([newest, run("one"), run("old", mode="Mine", version="a" * 64, method=1)], {})
+    assert [each.run_id for each in found.runs] == ["newest", "one"]
 
 
 def test_names_are_never_parsed():
@@ -232,24 +273,48 @@ def test_filters():
         run("a"),
         run("b", lam=30.0, problem={"batch_size": 64}),
         run("c", mode="SingleTask", lam=0.0, alpha=1.0),
+        run("d", mode="Multitask", lam=30.0, alpha=1.0),
     ]
-    assert run_ids(own) == ["a", "b", "c"]
+    assert run_ids(own) == ["a", "b", "c", "d"]
     assert run_ids(own, mode=["Projection"]) == ["a", "b"]
-    assert run_ids(own, lam=["0", "100"]) == ["a", "c"]
-    assert run_ids(own, problem__batch_size=["512"]) == ["a", "c"]
+    assert run_ids(own, problem__batch_size=["512"]) == ["a", "c", "d"]
     assert run_ids(own, problem__batch_size=["64"], mode=["Projection"]) == ["b"]
-    assert run_ids(own, problem=["reviews"], data=["imdb25k"], overall=["false"]) == ["a", "b", "c"]
+    assert run_ids(own, problem=["reviews"], data=["imdb25k"], overall=["false"]) == ["a", "b", "c", "d"]
+    # A filter on a knob does not apply to modes that do not use it.
+    assert run_ids(own, lam=["100"]) == run_ids(own, lam=["0", "100"]) == ["a", "c"]
+    assert run_ids(own, lam=["0"]) == ["c"]
+    assert run_ids(own, alpha=["0.01"]) == ["a", "b", "c", "d"]
+    assert run_ids(own, alpha=["0.01"], mode=["Multitask", "SingleTask"], lam=["30"]) == ["c", "d"]
+    assert run_ids([*own, another_programs("x", lam="3")], overall=["false"], lam=["3"]) == ["c", "x"]
     for filters, line in (
         (
             {"mode": ["Projektion"]},
-            "mode=Projektion: no run has it; the store has: Projection, Single",
+            "mode=Projektion: no run has it; the store has: Multitask, Projection, SingleTask "
+            "(did you mean Projection?)",
         ),
         ({"lam": ["3"]}, "lam=3: no run has it; the store has: 0, 30, 100"),
-        ({"mode": ["SingleTask"], "lam": ["30"]}, "mode=SingleTask lam=30: no run matches all of these"),
+        # The stored alpha=1 of Multitask is not a choice.
+        ({"alpha": ["1"]}, "alpha=1: no run has it; the store has: 0.01"),
+        (
+            {"mode": ["Projection"], "seed": ["0"], "lam": ["0"]},
+            "mode=Projection seed=0 lam=0: no run matches all of these",
+        ),
     ):
         with pytest.raises(ReportError) as caught:
             from_store(own, filters)
-        assert str(caught.value).startswith(line)
+        assert str(caught.value) == line
+    with pytest.raises(ReportError, match=r"^alpha=1: no run has it; no mode in the store uses alpha$"):
+        from_store(own[2:], {"alpha": ["1"]})
+
+
+def test_values_that_no_run_has_together_with_the_other_filters_are_noted():
+    own = [run("a"), run("b", lam=30.0), run("c", mode="SingleTask", lam=0.0), run("d", mode="Mine")]
+    found = from_store(own, {"mode": ["SingleTask", "Mine", "Projection"], "lam": ["30"]})
+    assert sorted(each.run_id for each in found.runs) == ["b", "c"]
+    assert found.notes == ["mode=Mine: no run has it together with lam=30."]
+    found = from_store(own, {"mode": ["SingleTask"], "lam": ["30", "100"]})
+    assert [each.run_id for each in found.runs] == ["c"]
+    assert found.notes == ["lam=30,100: no run has them together with mode=SingleTask."]
 
 
 def test_filters_on_runs_of_other_programs():

@@ -370,6 +370,7 @@ def test_lam_can_change_during_training():
         ),
         ({"mode": "Adam"}, "mode='Adam': must be a Mode, a rule or one of .*, Nash-MTL$"),
         ({"lam": -1.0}, "lam=-1.0: must be a finite number >= 0"),
+        ({"lam": "0.1"}, "lam='0.1': must be a finite number >= 0"),
         ({"lam": float("inf")}, "lam=inf"),
         ({"alpha": 0.0}, r"alpha=0.0: must be a number in \(0, 1\]"),
         ({"start": "one"}, "start='one'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from auxgrad.config.setting import Setting
 from auxgrad.config.values import format_value
 from auxgrad.reports.statistics import MeanCurve
-from auxgrad.reports.styles import BAND, Styles, finish, new_figure, rc
+from auxgrad.reports.styles import BAND, FONT, LABEL, Styles, finish, new_figure, rc, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,8 @@ DASHED = (0, (3, 1))
 MARGIN = 0.05  # The margin between data and frame, as a part of the range of the data.
 BASELINE: dict[str, Any] = {"color": "0.5", "linewidth": 1}
 COSINE, CONFLICT, OVERALL = "cosine/", "conflict/", "overall"
+LIMITS = {COSINE: (-1, 1), CONFLICT: (0, 1)}  # The possible values.
+WIDTH, HEIGHT = 1.9, 1.6  # The size of a panel of `over_training` with its title, in inches.
 
 Family = tuple[str, bool, float]
 Curves = Mapping[Setting, Mapping[str, MeanCurve]]
@@ -39,7 +42,7 @@ def over_training(
         mode_styles: The style of each mode.
         names: The label of each metric in the legend, by its name. The first metric is solid, the
             others are dashed.
-        label: The label of the vertical axes.
+        label: The common label of the vertical axes.
     """
     from matplotlib.lines import Line2D
 
@@ -51,7 +54,7 @@ def over_training(
     baseline = next((own[0] for own in families.values() if not own[0].used), None)
     behind = curves[baseline].get(first) if baseline else None
     with rc():
-        figure = new_figure((2.2 + 1.9 * len(lams), 1.0 + 1.6 * len(families)))
+        figure = new_figure((2.2 + WIDTH * len(lams), 1.0 + HEIGHT * len(families)))
         # The axes are not shared, because Matplotlib would compare each of them with all others.
         axes = figure.subplots(len(families), len(lams), squeeze=False)
         for line, own in zip(axes, families.values(), strict=True):
@@ -64,7 +67,7 @@ def over_training(
                     _panel_over_training(axis, shown, curves[shown], names, mode_styles)
                 else:
                     axis.set_axis_off()
-            line[0].set_ylabel(label)
+        figure.supylabel(wrapped(label, HEIGHT * len(families)), fontsize=FONT)
         _same_limits(axes.flat)
         for axis in axes[:-1].flat:
             axis.tick_params(labelbottom=False)
@@ -90,7 +93,7 @@ def _panel_over_training(
         if name in curves:
             color = mode_styles[setting.mode]["color"]
             _curve(axis, curves[name], color=color, linestyle=DASHED if number else "-")
-    axis.set_title(setting.name.replace(" alpha", "\nalpha"), fontsize=7)
+    axis.set_title(wrapped(setting.name.replace(" alpha", "\nalpha"), WIDTH, 7), fontsize=7)
     axis.tick_params(labelsize=7)
 
 
@@ -117,48 +120,55 @@ def _same_limits(axes: Iterable[Axes]) -> None:
 def censoring(curves: Curves, title: str, mode_styles: Styles) -> Figure:
     """Draw the cosine of auxiliary and reference direction, and how often it is negative.
 
-    Both are drawn over training, as mean and 95 % band over seeds. Several auxiliaries have two rows of
-    panels each.
+    Both are drawn over training, as mean and 95 % band over seeds. There is a column for each alpha;
+    modes that do not use alpha are in all columns. Several auxiliaries have two rows of panels each.
 
     Args:
         curves: The curves of each setting that is drawn, by the name of the metric.
         title: The title of the figure.
         mode_styles: The style of each mode.
     """
-    alphas = sorted({setting.alpha for setting in curves}, reverse=True)
+    alphas = sorted({setting.alpha for setting in curves if "alpha" in setting.used}, reverse=True)
     names = dict.fromkeys(
         name.removeprefix(COSINE) for own in curves.values() for name in own if name.startswith(COSINE)
     )
     kinds = [(kind, name) for name in names for kind in (COSINE, CONFLICT)]
     with rc():
-        figure = new_figure((1.5 + 3.6 * len(alphas), 2.7 * len(kinds)))
-        axes = figure.subplots(len(kinds), len(alphas), squeeze=False, sharex=True, sharey="row")
-        for column, alpha in zip(axes.T, alphas, strict=True):
-            column[0].set_title(f"alpha={format_value(alpha)}")
+        figure = new_figure((1.5 + 3.6 * max(1, len(alphas)), 2.7 * len(kinds)))
+        shape = len(kinds), max(1, len(alphas))
+        axes = figure.subplots(*shape, squeeze=False, sharex=True, sharey="row")
+        for column, alpha in zip(axes.T, alphas or [1.0], strict=True):
+            column[0].set_title(f"alpha={format_value(alpha)}" * bool(alphas))
             for axis, (kind, name) in zip(column, kinds, strict=True):
                 if kind == COSINE:
                     axis.axhline(0, color="0.5", linewidth=0.8)
                 for setting in sorted(curves, key=lambda setting: setting.order):
-                    if setting.alpha == alpha and kind + name in curves[setting]:
+                    is_here = setting.used.get("alpha", alpha) == alpha
+                    if is_here and kind + name in curves[setting]:
                         curve, style = curves[setting][kind + name], mode_styles[setting.mode]
                         every = max(1, len(curve.steps) // 8)
-                        _curve(axis, curve, label=setting.name, markevery=every, **style)
+                        words = {"label": setting.name, "markevery": every}
+                        _curve(axis, curve, LIMITS[kind], **words, **style)
             column[-1].set_xlabel("optimisation steps")
         for axis, (kind, name) in zip(axes[:, 0], kinds, strict=True):
             auxiliary = name.removesuffix(OVERALL).rstrip("/")
-            bottom, top = axis.get_ylim()
-            low = -1 if kind == COSINE else 0
-            # A band may extend beyond the possible values.
-            axis.set_ylim(max(bottom, low - MARGIN), min(top, 1 + MARGIN))
             if kind == COSINE:
-                axis.set_ylabel(f"cosine of {auxiliary or 'auxiliary'}\nand reference direction")
+                label = f"cosine of {auxiliary or 'auxiliary'}\nand reference direction"
             else:
                 of = f" of {auxiliary}" if auxiliary else ""
-                axis.set_ylabel(f"share of steps in conflict\n(cosine{of} < 0)")
+                label = f"share of steps in conflict\n(cosine{of} < 0)"
+            axis.set_ylabel(wrapped(label, LABEL))
         finish(figure, axes.flat, title)
     return figure
 
 
-def _curve(axis: Axes, curve: MeanCurve, **style: Any) -> None:
+def _curve(
+    axis: Axes,
+    curve: MeanCurve,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+    **style: Any,
+) -> None:
     axis.plot(curve.steps, curve.mean, **style)
-    axis.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=BAND, linewidth=0)
+    # Student's interval may extend beyond the possible values.
+    low, high = np.clip(curve.low, *limits), np.clip(curve.high, *limits)
+    axis.fill_between(curve.steps, low, high, color=style["color"], alpha=BAND, linewidth=0)

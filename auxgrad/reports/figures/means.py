@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,18 @@ from auxgrad.config.values import format_value
 from auxgrad.reports.analysis import Comparison, Row
 from auxgrad.reports.metric import Metric
 from auxgrad.reports.statistics import Estimate
-from auxgrad.reports.styles import BAND, Styles, finish, new_figure, rc
+from auxgrad.reports.styles import BAND, LABEL, Styles, finish, new_figure, rc, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FAR, NEAR = 0.3, 0.1  # Distances from the best mean, as parts of it.
+MOST_BANDS = 3  # More bands cover each other.
 # Factors in lam by which markers are moved that would cover each other: those of modes if there is only
 # one lam, and those of published means beside the means of this study.
 APART, BESIDE = 1.12, 1.06
+SPREAD = 0.5  # The part of the distance between two lams over which the markers of modes are spread.
 
 
 def over_lam(
@@ -35,9 +38,10 @@ def over_lam(
     """Draw the mean over lam with 95 % bands: a column for each alpha, a row for each overall.
 
     Modes that do not use alpha (or overall) are in all columns (or rows). Modes without lam are
-    horizontal lines. Modes with a single lam have 95 % bars; if no mode has another lam, their markers
-    are side by side. Published means are hollow markers with 95 % bars. If the means are far apart,
-    each row is drawn again around the best mean.
+    horizontal lines. Modes with a single lam have 95 % bars, and so have all modes with lam if there
+    are more than `MOST_BANDS` of them; their markers are then side by side, as they are if there is
+    only one lam. Published means are hollow markers with 95 % bars. If the means are far apart, each
+    row is drawn again around the best mean.
 
     Args:
         rows: The rows of the table.
@@ -64,7 +68,7 @@ def over_lam(
                 words = [f"alpha={format_value(alpha)}"] * bool(alphas) + ["overall=true"] * overall
                 parts = [" ".join(words), f"the {metric.best}" * zoom]
                 axis.set_title(", ".join(part for part in parts if part))
-            line[0].set_ylabel(metric.axis)
+            line[0].set_ylabel(wrapped(metric.axis, LABEL))
             if zoom:
                 line[0].set_ylim(limits)
         for axis in axes[-1]:
@@ -105,14 +109,23 @@ def _panel_over_lam(
             by_mode.setdefault(row.setting.mode, []).append(row)
         else:
             _level(axis, row, published.get(row.setting), mode_styles[row.setting.mode])
+    has_bands = len(by_mode) <= MOST_BANDS
+    step = _step(lams, len(by_mode)) if len(lams) == 1 or not has_bands else 1.0
     for place, (mode, own) in enumerate(by_mode.items()):
-        factor = APART ** (place - (len(by_mode) - 1) / 2) if len(lams) == 1 else 1.0
-        _over_lam(axis, mode, own, published, mode_styles[mode], factor)
+        factor = step ** (place - (len(by_mode) - 1) / 2)
+        beside = factor * (math.sqrt(step) if step > 1 else BESIDE)
+        _over_lam(axis, mode, own, published, mode_styles[mode], (factor, beside), has_bands)
     if len(lams) == 1 and by_mode:
         axis.margins(x=0.2)
     axis.set_xscale("log")
     axis.set_xticks(lams, [format_value(lam) for lam in lams])
     axis.minorticks_off()
+
+
+def _step(lams: Sequence[float], n_modes: int) -> float:
+    """Return the factor in lam between the markers of two modes that are side by side."""
+    ratios = [after / before for before, after in itertools.pairwise(lams)]
+    return min(ratios) ** (SPREAD / n_modes) if ratios else APART
 
 
 def _level(axis: Axes, row: Row, published: Estimate | None, style: Mapping[str, Any]) -> None:
@@ -133,26 +146,23 @@ def _over_lam(
     rows: list[Row],
     published: Mapping[Setting, Estimate],
     style: Mapping[str, Any],
-    factor: float,
+    factors: tuple[float, float],
+    has_band: bool,
 ) -> None:
+    factor, beside = factors  # Those of the means of this study, and of published ones.
     rows = sorted(rows, key=lambda row: row.setting.lam)
     estimates = [row.estimate for row in rows if row.estimate is not None]
     lams = [row.setting.lam * factor for row in rows]
     axis.plot(lams, [estimate.mean for estimate in estimates], label=mode, **style)
-    if len(estimates) == 1 and estimates[0].n > 1:  # A band over a single lam has no width.
-        axis.vlines(lams, estimates[0].low, estimates[0].high, color=style["color"])
-    axis.fill_between(
-        lams,
-        [estimate.low for estimate in estimates],
-        [estimate.high for estimate in estimates],
-        color=style["color"],
-        alpha=BAND,
-        linewidth=0,
-    )
+    ends = [estimate.low for estimate in estimates], [estimate.high for estimate in estimates]
+    if has_band and len(lams) > 1:
+        axis.fill_between(lams, *ends, color=style["color"], alpha=BAND, linewidth=0)
+    elif any(estimate.n > 1 for estimate in estimates):
+        axis.vlines(lams, *ends, color=style["color"])
     others = [(row.setting.lam, published[row.setting]) for row in rows if row.setting in published]
     if others:
         axis.errorbar(
-            [lam * factor * BESIDE for lam, _ in others],
+            [lam * beside for lam, _ in others],
             [estimate.mean for _, estimate in others],
             [0 if math.isnan(estimate.low) else estimate.mean - estimate.low for _, estimate in others],
             color=style["color"],

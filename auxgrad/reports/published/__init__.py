@@ -15,6 +15,8 @@ from auxgrad.reports.runs import Study
 from auxgrad.reports.statistics import Estimate
 
 FOLDER = Path(__file__).parent
+# The names of the data of published results. The levels of other data differ.
+DATA = {"figure7": ("imdb", "aclimdb")}
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,24 @@ class Published:
     Attributes:
         name: The name of the results.
         means: The published results of the settings.
+        data: The names of the data that they were measured on; empty if not known.
     """
 
     name: str = ""
     means: Sequence[PublishedMean] = ()
+    data: Sequence[str] = ()
+
+    def data_note(self, study: Study) -> str:
+        """Return a sentence for the user if a study has other data; empty otherwise.
+
+        Args:
+            study: The study.
+        """
+        given = study.options.get("data")
+        if not self.data or given is None or given in self.data:
+            return ""
+        own = " or ".join(f"data={name}" for name in self.data)
+        return f"{self.name} was measured on {own}; these runs have data={given}, so levels may differ."
 
     def of(self, study: Study) -> dict[Setting, Estimate]:
         """Return the published results for a study, by setting.
@@ -94,7 +110,7 @@ def read_published(name: str, metric: Metric = LOSS) -> Published:
             raise ReportError(f"--compare={name}: no such file; must be a CSV file, or one of {ours}")
     is_of_runs = required(metric)[-1] in _header(file)
     means = _averaged(file, name, metric) if is_of_runs else _published(file, metric)
-    return Published(file.stem, means)
+    return Published(file.stem, means, DATA.get(name, ()) if file.parent == FOLDER else ())
 
 
 def _averaged(file: Path, name: str, metric: Metric) -> list[PublishedMean]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from auxgrad.config.overrides import OPTION_PREFIXES
 from auxgrad.config.setting import RUN_KEYS, Setting
-from auxgrad.config.values import format_value, parse_scalar
-from auxgrad.errors import ReportError, suggestion
+from auxgrad.errors import ReportError
 from auxgrad.reports.metric import LOSS, Metric
-from auxgrad.reports.runs import FINISHED, UNKNOWN, ReportedRun, RunSet, Study
+from auxgrad.reports.runs import FINISHED, ReportedRun, RunSet, Study, left_out
+from auxgrad.reports.runs.filters import Filters, select
 
 if TYPE_CHECKING:
     from auxgrad.record.stored import StoredRun
-
-Filters = Mapping[str, Sequence[str]]
 
 
 def from_store(stored: Sequence[StoredRun], filters: Filters, metric: Metric = LOSS) -> RunSet:
@@ -42,7 +38,8 @@ def from_store(stored: Sequence[StoredRun], filters: Filters, metric: Metric = L
             not a number.
     """
     there = [run for run in stored if _can_be_read(run)]
-    runs = _read(_select(there, filters) if there else [], metric)
+    selected, notes = select(there, filters) if there else ([], [])
+    runs = _read(selected, metric)
     # Finished runs come first, because a later attempt to repeat a finished run may have failed.
     runs.sort(key=lambda run: not run.is_finished)
     newest: dict[str, Study] = {}
@@ -52,30 +49,30 @@ def from_store(stored: Sequence[StoredRun], filters: Filters, metric: Metric = L
     origins: dict[tuple[Study, Setting], Study] = {}
     chosen: dict[tuple[Study, Setting, int | None], ReportedRun] = {}
     rules: dict[tuple[Study, str], str] = {}
-    repeated = superseded = 0
+    dropped: dict[tuple[str, str], list[ReportedRun]] = {}
     for run in runs:
         # Runs of other programs join the study with their title, but are never averaged with its
         # runs.
         study = newest.get(run.study.title, run.study)
-        is_older = run.study.is_identified and run.study != study
+        if run.study.is_identified and run.study != study:
+            reason = left_out.difference(run.study, study)
         # Two rules with the same name are different methods and must not be averaged.
-        is_older |= bool(run.rule) and rules.setdefault((study, run.setting.mode), run.rule) != run.rule
-        if is_older or origins.setdefault((study, run.setting), run.study) != run.study:
-            superseded += run.is_finished
-        elif (study, run.setting, run.seed) in chosen:
-            repeated += run.is_finished
-        else:
+        elif run.rule and rules.setdefault((study, run.setting.mode), run.rule) != run.rule:
+            reason = left_out.OTHER_RULE
+        elif origins.setdefault((study, run.setting), run.study) != run.study:
+            reason = left_out.OTHER_PROGRAM
+        elif (study, run.setting, run.seed) not in chosen:
             chosen[study, run.setting, run.seed] = replace(run, study=study)
-    notes = []
-    if repeated:
-        notes.append(
-            f"Left out: {repeated} finished, because there are newer attempts at the same runs."
-        )
-    if superseded:
-        notes.append(
-            f"Left out: {superseded} finished, "
-            "because the newest ones have other data or another method or rule."
-        )
+            continue
+        elif run.is_finished:
+            reason = left_out.NEWER_ATTEMPTS
+        else:
+            continue  # A failed attempt at a run that has another attempt is not missing.
+        dropped.setdefault((run.study.title, reason), []).append(run)
+    several = len({run.study.title for run in runs}) > 1
+    notes += [
+        left_out.note(own, reason, title if several else "") for (title, reason), own in dropped.items()
+    ]
     if outdated := sum(run.is_outdated for run in stored):
         what, again = ("run", "run it again") if outdated == 1 else ("runs", "run them again")
         notes.append(
@@ -131,62 +128,3 @@ def _of_another_program(run: StoredRun) -> tuple[Setting, int, Study]:
     except ValueError as error:
         raise ReportError(f"run {run.run_id}: lam, alpha and seed must be numbers ({error})") from None
     return setting, seed, Study.named(params.get("problem", ""), params.get("data", ""))
-
-
-def check_filters(filters: Filters) -> None:
-    """Check the keys of filters.
-
-    Args:
-        filters: The allowed values by key. The keys may be mode, lam, alpha, overall, seed,
-            problem, data, and options of problem or data.
-
-    Raises:
-        ReportError: A key is unknown.
-    """
-    known = [*RUN_KEYS, "problem", "data"]
-    for key, values in filters.items():
-        if key not in known and not key.startswith(OPTION_PREFIXES):
-            raise ReportError(
-                f"{key}={','.join(values)}: unknown filter; must be one of {', '.join(known)}, or a key "
-                f"of problem or data{suggestion(key, known)}"
-            )
-
-
-def _select(stored: list[StoredRun], filters: Filters) -> list[StoredRun]:
-    chosen = stored
-    for key, values in filters.items():
-        _check_option(key, values, stored)
-        by_run = {run.run_id: _value(run, key) for run in stored}
-        there = set(by_run.values())
-        for value in values:
-            if value not in there:
-                known = ", ".join(sorted(there, key=_by_number))
-                raise ReportError(f"{key}={value}: no run has it; the store has: {known}")
-        chosen = [run for run in chosen if by_run[run.run_id] in values]
-    if not chosen:
-        words = " ".join(f"{key}={','.join(values)}" for key, values in filters.items())
-        raise ReportError(f"{words}: no run matches all of these")
-    return chosen
-
-
-def _check_option(key: str, values: Sequence[str], stored: Iterable[StoredRun]) -> None:
-    """Raise ReportError if none of the runs has this option of its problem or data."""
-    if key.startswith(OPTION_PREFIXES):
-        identities = (run.identity for run in stored)
-        known = sorted({key for each in identities if each is not None for key in each.option_keys})
-        if key not in known:
-            raise ReportError(
-                f"{key}={','.join(values)}: no run has this option; the options are {', '.join(known)}"
-                f"{suggestion(key, known)}"
-            )
-
-
-def _value(run: StoredRun, key: str) -> str:
-    if run.identity is not None:
-        return run.identity.option(key) or UNKNOWN
-    return format_value(parse_scalar(run.params.get(key, UNKNOWN)))
-
-
-def _by_number(text: str) -> tuple[float, str]:
-    value = parse_scalar(text)
-    return (value, text) if isinstance(value, int | float) else (math.inf, text)
