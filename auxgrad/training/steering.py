@@ -19,6 +19,7 @@ class Steering:
     """What `AuxiliaryModel` offers beside the methods of `keras.Model`."""
 
     mode: Mode
+    _alpha: float
     _update: CensoredUpdate | None
     _batch_losses: BatchLosses
 
