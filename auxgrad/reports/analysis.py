@@ -65,8 +65,8 @@ def table(found: RunSet, metric: Metric = LOSS) -> list[Row]:
     """Return the table: one row for each setting, with the best setting of each mode marked.
 
     The best setting is chosen as `by_validation` says, the first one of several that share the best
-    value. A seed is missing from a setting if any
-    other setting has it. SingleTask counts like the other modes.
+    value. A seed is missing from a setting if any other setting has it. SingleTask counts like the
+    other modes.
 
     Args:
         found: The runs of one study.
