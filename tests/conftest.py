@@ -44,14 +44,6 @@ SMALL = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker have all tests of a cluster or of the browser (`--dist loadgroup`)."""
-    for item in items:
-        for shared in ("browser", "ray", "slurm"):
-            if item.get_closest_marker(shared):
-                item.add_marker(pytest.mark.xdist_group(shared))
-
-
 def write_corpus(folder: Path, reviews: int = 40, seed: int = 0) -> Path:
     """Write a folder like aclImdb/, with `reviews` files in each of its four parts."""
     chance = random.Random(seed)

@@ -113,9 +113,9 @@ class Store:
         try:
             writer.params(identity.params)
             writer.dataset(dataset)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(Exception):
-                writer.end("FAILED")
+                writer.end("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         return writer
 

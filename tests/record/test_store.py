@@ -32,7 +32,7 @@ from auxgrad.record.opening import open_sibling, open_store
 from auxgrad.record.remote import Server, stored
 from auxgrad.record.store import REPORTS, SETTINGS
 from auxgrad.record.stored import IDENTITY, RUN_KEY, SETTING_KEY
-from auxgrad.record.writing import Dataset
+from auxgrad.record.writing import Dataset, RunWriter
 
 DATA = Dataset("d", "0" * 64, "{}", "{}")
 IT = Identity(
@@ -156,6 +156,20 @@ def test_one_of_several_simultaneous_requests_gets_the_run(store, monkeypatch, h
     assert [run.run_id for run in store.runs()] == [writer.run_id for writer in made]
     assert len(made) == 1
     made[0].end("KILLED")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED"), (MlflowException("no"), "FAILED")],
+)
+def test_a_run_that_is_interrupted_while_it_is_opened(store, monkeypatch, error, status):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(RunWriter, "params", fail)
+    with pytest.raises((KeyboardInterrupt, SystemExit, MlflowException)):
+        store.start_run(IT, {}, DATA)
+    assert [run.status for run in store.runs()] == [status]
 
 
 def test_a_run_is_made_once(store):

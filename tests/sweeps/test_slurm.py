@@ -88,16 +88,22 @@ def test_a_task_that_slurm_ends_costs_no_attempt(tmp_path, small):
     }  # KILLED if interrupted before the first checkpoint.
 
 
+def queued_folders():
+    """Return the working directories of all tasks, also of those of tests in other processes."""
+    queue = subprocess.run(["squeue", "-h", "-o", "%Z"], capture_output=True, text=True, check=True)
+    return queue.stdout.splitlines()
+
+
 def test_an_interrupted_sweep_cancels_its_tasks_and_is_resumed(sweep, tmp_path, small):
     command = [*SWEEP, *SLURM, "mode=SingleTask", "seed=range(6)", *small, *LONG]
     process = started(command, tmp_path)
     wait_for(lambda: (tmp_path / "mlartifacts").exists() and statuses(tmp_path)["FINISHED"] >= 1)
     wait_for(lambda: statuses(tmp_path)["RUNNING"] >= 1)
+    assert str(tmp_path) in queued_folders()
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=90)
     assert process.returncode == 130, out
-    queue = subprocess.run(["squeue", "-h", "-o", "%i"], capture_output=True, text=True, check=True)
-    assert queue.stdout == ""
+    assert str(tmp_path) not in queued_folders()
     found = statuses(tmp_path)
     assert found["RUNNING"] == 0
     assert found["KILLED"] >= 1
