@@ -204,7 +204,7 @@ class AuxiliaryModel(Steering, keras.Model):
 
     def has_finite_weights(self) -> bool:
         """Return whether no weight of the network is NaN or infinite."""
-        return all(np.isfinite(np.asarray(weight)).all() for weight in self.network.weights)
+        return all(np.isfinite(weight.value.numpy()).all() for weight in self.network.weights)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Evaluate a batch and return the logs."""

@@ -22,7 +22,7 @@ class Record:
         self.flushed += 1
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_no_loss_is_left_out_of_a_long_epoch():
     steps = 2 * LOSSES_KEPT + 100
     x = np.ones((steps, 2), np.float32)

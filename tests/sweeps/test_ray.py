@@ -33,6 +33,7 @@ def test_a_cluster_of_this_machine_alone_may_use_a_file():
     assert not RayExecutor({"address": None, "num_cpus": 1, **quiet}, {}).spans_machines
 
 
+@pytest.mark.long
 def test_a_study_of_the_users_own(study):
     """The actors find the modules of the study in the working directory."""
     words = [

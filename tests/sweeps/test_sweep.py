@@ -151,7 +151,7 @@ def test_failures_are_reported_and_other_runs_continue(sweep, new_store, tmp_pat
     assert statuses(tmp_path) == {"FINISHED": 3, "FAILED": 3, "KILLED": 1}
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_fail_fast_stops_at_the_first(sweep, new_store, tmp_path, small, failing):
     """A crashed run is retried first, and the sweep stops when it fails for good."""
     new_store(tmp_path)

@@ -292,7 +292,7 @@ def test_layers_of_one_name_keep_their_own_average():
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("overall", [False, True])
+@pytest.mark.parametrize("overall", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_variables_of_float64(overall):
     """Censoring is in float64; the statistics are float32 as always."""
     x, y = batch()
