@@ -62,13 +62,14 @@ def sync(folders: list[Path], tracking: TrackingConfig) -> None:
     failed = 0
     for file in files:
         try:
-            experiment = delivery.experiment_of(file)
+            try:
+                experiment = delivery.experiment_of(file)
+            except FileNotFoundError:  # Another process has delivered it.
+                continue
             if experiment not in stores:
                 named = TrackingConfig(uri=tracking.uri, experiment=experiment)
                 stores[experiment] = open_store(named, create=False)
             outcome = delivery.deliver(file, stores[experiment])
-        except FileNotFoundError:  # Another process has delivered it.
-            continue
         except TrackingError as error:
             failed += 1
             outcome = str(error)

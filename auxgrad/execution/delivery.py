@@ -82,7 +82,8 @@ def deliver(file: Path, store: Store) -> str:
         A message for the user that says what was done.
 
     Raises:
-        TrackingError: The file is damaged, or the run is not in this store.
+        TrackingError: The file is damaged, a file that belongs to it is missing, or the run is not in
+            this store.
     """
     try:
         content = _read(file)
@@ -96,10 +97,13 @@ def deliver(file: Path, store: Store) -> str:
         raise TrackingError(f"{file}: run {run_id} is not in {store.name} ({reason})") from None
     if run.info.lifecycle_stage == "deleted":
         raise TrackingError(f"{file}: run {run_id} was deleted from {store.name}")
+    files = [file.with_name(name) for name in content["files"].values()]
     try:
         with store.claimed(stored(run)):
             if store.client.get_run(run_id).info.status == "FINISHED":
                 outcome = "was delivered before"
+            elif missing := [each for each in files if not each.exists()]:
+                raise TrackingError(f"{file}: {missing[0].name}, which belongs to it, is missing")
             else:
                 _send(content, file.parent, RunWriter(store.client, run), run.data.metrics)
                 outcome = "delivered"
@@ -108,8 +112,8 @@ def deliver(file: Path, store: Store) -> str:
     except AlreadyFinished as error:
         outcome = f"was repeated in the meantime, as run {error.run.run_id}"
     file.unlink(missing_ok=True)
-    for name in content["files"].values():
-        file.with_name(name).unlink(missing_ok=True)
+    for each in files:
+        each.unlink(missing_ok=True)
     return f"run {run_id} {outcome}"
 
 

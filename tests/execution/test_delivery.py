@@ -290,6 +290,17 @@ def test_what_cannot_be_delivered(in_tmp, tracking):
         assert file.exists()
 
 
+def test_a_record_without_its_model_is_not_delivered(in_tmp, tracking, capsys):
+    store = open_store(tracking)
+    run = store.client.create_run(store.experiment_id, tags={RUN_KEY: "k"})
+    file = delivery.keep(in_tmp, store, writing.RunWriter(store.client, run), {"model.keras": "gone"})
+    with pytest.raises(TrackingError, match="1 of 1 records could not be delivered"):
+        sync([in_tmp], tracking)
+    assert f"sync      {file}: gone, which belongs to it, is missing" in capsys.readouterr().out
+    assert file.exists()
+    assert store.runs("FINISHED") == []
+
+
 def test_an_error_that_waiting_does_not_fix(tracking):
     store = open_store(tracking)
     run = store.client.create_run(store.experiment_id)
